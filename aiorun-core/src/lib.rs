@@ -1,1 +1,57 @@
-//! x
+//! The supervisor behind the crate `aiorun`: use it through that crate, where its documentation is
+//! complete. The anatomy is told in `ARCHITECTURE.md`.
+
+mod builder;
+mod callback;
+mod config;
+mod control;
+mod current;
+mod entry;
+mod error;
+mod exit;
+mod handle;
+mod hard_exit;
+mod join;
+mod log;
+mod output;
+mod pause;
+mod phase;
+mod registry;
+mod report;
+mod reporter;
+mod run;
+mod runtime;
+mod signals;
+mod spawn;
+mod supervised;
+mod supervisor;
+mod sync;
+pub mod task;
+mod testing;
+mod text;
+mod thread;
+
+pub use builder::{Builder, run};
+pub use callback::ShutdownCallback;
+pub use config::{Flavor, ParseOptionError, RepeatSignal, SignalAction, SignalExitStatus};
+pub use error::{HookReport, RunError, UnhandledError};
+pub use exit::{Exit, StopReason};
+pub use handle::{
+    Handle, Stopping, TryCurrentError, is_stopping, on_exit, stop, stop_with, stopping, time_left,
+};
+pub use join::{AbortHandle, JoinError, JoinHandle};
+pub use phase::Phase;
+pub use report::{PhaseReport, Report, TaskCounts};
+pub use signals::{ParseSignalError, Signal};
+pub use spawn::{shutdown_waits_for, spawn, spawn_blocking, spawn_fallible, spawn_local, task};
+
+/// For the expansions of `#[aiorun::main]` and `#[aiorun::test]` only: no part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use core::option::Option;
+    pub use core::time::Duration;
+    pub use std::process::ExitCode;
+
+    pub use crate::entry::{LocalEntry, SendEntry, probe, reported};
+    pub use crate::testing::{test, test_builder};
+}

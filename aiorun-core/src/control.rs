@@ -1,0 +1,774 @@
+//! The control thread: the driver of the state machine in `phase.rs`.
+//!
+//! It has a small tokio runtime of its own and calls nothing foreign, so that neither a stuck
+//! worker nor a stuck subscriber can starve it: it hears signals and keeps every limit.
+
+use std::future::poll_fn;
+use std::io;
+use std::panic::Location;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::channel::oneshot as cold;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+
+use crate::callback::{Callback, Form};
+use crate::config::SignalAction;
+use crate::error::{HookEnd, HookReport, RunError, UnhandledError};
+use crate::exit::StopReason;
+use crate::handle::Handle;
+use crate::hard_exit;
+use crate::log::{self, Line};
+use crate::output::{Origin, Problem, message};
+use crate::phase::{Action, Event, Phase, Step, Whose};
+use crate::registry::{Birth, Slot};
+use crate::report::{PhaseReport, Report, TaskCounts};
+use crate::reporter::{self, Message};
+use crate::run::{Command, Hook, MainEnd, Run};
+use crate::signals::{Arrival, RepeatedExit, Signal, Signals};
+use crate::spawn;
+use crate::supervised;
+use crate::sync::lock_std as lock;
+use crate::task::{Id, Kind, TaskInfo};
+
+/// How often it is said what is being waited for.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// What the control thread needs to know.
+pub(crate) struct Setup {
+    pub(crate) run: Arc<Run>,
+    pub(crate) commands: UnboundedReceiver<Command>,
+    pub(crate) stopping: cold::Sender<StopReason>,
+    pub(crate) close: oneshot::Sender<Duration>,
+    pub(crate) signals: Vec<Signal>,
+    pub(crate) dump_signal: Option<Signal>,
+    /// The signals that leave from their handler when repeated.
+    pub(crate) exit_on: Option<Vec<Signal>>,
+    pub(crate) callback: Option<(Callback, &'static Location<'static>)>,
+    pub(crate) asks_handler: bool,
+    pub(crate) run_forever: bool,
+    pub(crate) has_main: bool,
+    /// Whether it is ours to leave the process when the runtime's thread is stuck.
+    pub(crate) may_leave: bool,
+    /// Whether the runtime is closed at the end, and its stray tasks with it.
+    pub(crate) owns_runtime: bool,
+}
+
+/// What the control thread knows at the end.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) reason: StopReason,
+    pub(crate) error: Option<Blame>,
+    pub(crate) stop_code: Option<ExitCode>,
+    pub(crate) main: Option<MainEnd>,
+    pub(crate) report: Report,
+}
+
+/// The run's first error, as far as the control thread can tell.
+#[derive(Debug)]
+pub(crate) enum Blame {
+    Main,
+    /// The reporting thread may know more.
+    Task(UnhandledError),
+    Callback(UnhandledError),
+    Hook(HookReport),
+    Refused,
+    Abandoned,
+}
+
+struct Control {
+    run: Arc<Run>,
+    commands: UnboundedReceiver<Command>,
+    signals: Option<Signals>,
+    exit_on_repeat: Option<RepeatedExit>,
+    stopping: Option<cold::Sender<StopReason>>,
+    close: Option<oneshot::Sender<Duration>>,
+    callback: Option<(Callback, &'static Location<'static>)>,
+    callback_task: Option<(&'static Slot, Id, &'static Location<'static>)>,
+    hook: Option<RunningHook>,
+    asking: Option<Asking>,
+    /// Signals that came before there was a runtime.
+    early: Vec<Arrival>,
+    started: bool,
+    /// Main waits to hear whether it is to start.
+    go: Option<oneshot::Sender<bool>>,
+    dump_signal: Option<Signal>,
+    asks_handler: bool,
+    run_forever: bool,
+    has_main: bool,
+    may_leave: bool,
+    owns_runtime: bool,
+    runtime_closed: bool,
+    next_line: Option<Instant>,
+    /// Who sent the signal that stops the program.
+    sender: Option<i64>,
+    /// What force was used on, as it was then.
+    forced: Vec<TaskInfo>,
+    record: Record,
+}
+
+struct RunningHook {
+    name: String,
+    location: &'static Location<'static>,
+    began: Instant,
+    end: Option<HookEnd>,
+}
+
+/// A signal that waits for the answer of the `shutdown_handler`.
+struct Asking {
+    arrival: Arrival,
+    answer: oneshot::Receiver<SignalAction>,
+    until: Instant,
+}
+
+#[derive(Default)]
+struct Record {
+    phases: Vec<PhaseReport>,
+    main: Option<MainEnd>,
+    stop_code: Option<ExitCode>,
+    error: Option<Blame>,
+    refused: Vec<TaskInfo>,
+    abandoned: Vec<TaskInfo>,
+    hooks: Vec<HookReport>,
+    strays: usize,
+}
+
+/// What ended a wait.
+enum Wake {
+    Command(Command),
+    Signal(Option<Arrival>),
+    Answer(SignalAction),
+    Changed,
+    Time,
+}
+
+/// The control thread, from the side of who waits for it.
+#[derive(Debug)]
+pub(crate) struct ControlThread(JoinHandle<Option<Ending>>);
+
+impl ControlThread {
+    /// Starts the thread; returns when its signal handlers are installed.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread, no descriptor or no handler to be had.
+    pub(crate) fn start(setup: Setup) -> io::Result<Self> {
+        let (ready, wait) = std::sync::mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name("aiorun-control".into()).spawn(move || {
+            let started = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let started = started.and_then(|runtime| {
+                let entered = runtime.enter();
+                let control = Control::new(setup)?;
+                drop(entered);
+                Ok((runtime, control))
+            });
+            let (runtime, control) = match started {
+                Ok(started) => started,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return None;
+                }
+            };
+            let _ = ready.send(Ok(()));
+            let run = Arc::clone(&control.run);
+            let ending = runtime.block_on(control.drive());
+            run.abolish();
+            Some(ending)
+        })?;
+        wait.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread panicked")))?;
+        Ok(Self(thread))
+    }
+
+    /// Waits for the end of the run, which must be under way.
+    pub(crate) fn join(self) -> Ending {
+        match self.0.join() {
+            Ok(Some(ending)) => ending,
+            Ok(None) => unreachable!("a thread that reported ready has an ending"),
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    }
+
+}
+
+impl Control {
+    /// Installs the signal handlers, so to be called inside the thread's runtime.
+    fn new(setup: Setup) -> io::Result<Self> {
+        let mut listen_to = setup.signals;
+        listen_to.extend(setup.dump_signal);
+        let exit_on_repeat = setup.exit_on.as_deref().map(RepeatedExit::install).transpose()?;
+        Ok(Self {
+            signals: Signals::install(&listen_to)?,
+            exit_on_repeat,
+            run: setup.run,
+            commands: setup.commands,
+            stopping: Some(setup.stopping),
+            close: Some(setup.close),
+            callback: setup.callback,
+            callback_task: None,
+            hook: None,
+            asking: None,
+            early: Vec::new(),
+            started: false,
+            go: None,
+            dump_signal: setup.dump_signal,
+            asks_handler: setup.asks_handler,
+            run_forever: setup.run_forever,
+            has_main: setup.has_main,
+            may_leave: setup.may_leave,
+            owns_runtime: setup.owns_runtime,
+            runtime_closed: false,
+            next_line: None,
+            sender: None,
+            forced: Vec::new(),
+            record: Record {
+                phases: vec![PhaseReport {
+                    phase: Phase::Running,
+                    began: Duration::ZERO,
+                    ended: Duration::ZERO,
+                }],
+                ..Record::default()
+            },
+        })
+    }
+
+    async fn drive(mut self) -> Ending {
+        while self.step() != Step::End {
+            match self.wait().await {
+                Wake::Command(command) => self.command(command),
+                Wake::Signal(Some(arrival)) => self.signal(arrival),
+                Wake::Signal(None) => self.signals = None,
+                Wake::Answer(action) => self.answered(action),
+                Wake::Changed | Wake::Time => {}
+            }
+            self.catch_up();
+            self.check_time();
+            self.look();
+        }
+        self.finish()
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let mut timer = pin!(self.next_time().map(|at| tokio::time::sleep_until(at.into())));
+        let mut changed = pin!(self.run.registry.changed.notified());
+        let (commands, signals) = (&mut self.commands, &mut self.signals);
+        let asking = &mut self.asking;
+        poll_fn(|cx| {
+            if let Poll::Ready(Some(command)) = commands.poll_recv(cx) {
+                return Poll::Ready(Wake::Command(command));
+            }
+            // One question at a time: a signal that comes meanwhile waits in the stream.
+            match (asking.as_mut(), signals.as_mut()) {
+                (Some(asking), _) => {
+                    if let Poll::Ready(answer) = asking.answer.poll_unpin(cx) {
+                        return Poll::Ready(Wake::Answer(answer.unwrap_or(SignalAction::Stop)));
+                    }
+                }
+                (None, Some(signals)) => {
+                    if let Poll::Ready(arrival) = signals.poll_next(cx) {
+                        return Poll::Ready(Wake::Signal(arrival));
+                    }
+                }
+                (None, None) => {}
+            }
+            if changed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Wake::Changed);
+            }
+            match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+                Some(Poll::Ready(())) => Poll::Ready(Wake::Time),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn next_time(&self) -> Option<Instant> {
+        let deadline = lock(&self.run.machine).deadline();
+        let deadline = deadline.and_then(|at| self.run.started.checked_add(at));
+        let asking = self.asking.as_ref().map(|asking| asking.until);
+        [deadline, asking, self.next_line].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    fn check_time(&mut self) {
+        let now = Instant::now();
+        if self.asking.as_ref().is_some_and(|asking| asking.until <= now) {
+            self.answered(SignalAction::Stop);
+        }
+        if self.next_line.is_some_and(|at| at <= now) {
+            self.next_line = Some(now + LINE_EVERY);
+            self.say_waiting();
+        }
+        let deadline = lock(&self.run.machine).deadline();
+        if deadline.is_some_and(|at| at <= self.run.started.elapsed()) {
+            self.feed(Event::Deadline);
+        }
+    }
+
+    /// Goes on for as long as there is nothing to wait for.
+    fn look(&mut self) {
+        loop {
+            let changed = self.run.change_seen();
+            let quiet = self.is_quiet();
+            // Whatever a task had to say it said before it was gone.
+            let mut heard = false;
+            while let Ok(command) = self.commands.try_recv() {
+                heard = true;
+                self.command(command);
+            }
+            if quiet && !heard {
+                self.feed(Event::Quiet);
+            }
+            if changed {
+                self.run.pay();
+            }
+            if !(quiet || heard) {
+                return;
+            }
+        }
+    }
+
+    /// Whether what the step waits for has ended.
+    fn is_quiet(&self) -> bool {
+        let census = || self.run.registry.census();
+        match self.step() {
+            Step::Run | Step::End => false,
+            Step::Callback => self.callback_task.is_none_or(|(slot, id, _)| !slot.is_live(id)),
+            Step::Delay | Step::Cancel => census().tasks == 0,
+            Step::Drain | Step::Hook => {
+                let census = census();
+                census.tasks == 0 && census.jobs == 0
+            }
+            Step::Close => self.runtime_closed,
+        }
+    }
+
+    fn step(&self) -> Step {
+        lock(&self.run.machine).step()
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Started(go) => self.started(go),
+            Command::MainEnded(end) => self.main_ended(end),
+            Command::Stop(code) => {
+                if self.step() == Step::Run {
+                    self.record.stop_code = code;
+                }
+                self.feed(Event::Stop(StopReason::Stop));
+            }
+            Command::TaskFailed(origin, problem) | Command::CriticalEnded(origin, problem) => {
+                self.task_failed(origin, &problem);
+            }
+            Command::CallbackFailed(problem) => self.callback_failed(problem),
+            Command::HookEnded(panic) => {
+                if let Some(hook) = &mut self.hook {
+                    hook.end = Some(panic.map_or(HookEnd::Completed, HookEnd::Panicked));
+                }
+            }
+            Command::Signal(arrival) => self.signal(arrival),
+            Command::Abandon => {
+                (self.signals, self.exit_on_repeat) = (None, None);
+                self.feed(Event::Abandon);
+            }
+            Command::RuntimeClosed => self.runtime_closed = true,
+        }
+        self.run.pay();
+    }
+}
+
+/// What happened.
+impl Control {
+    fn main_ended(&mut self, end: MainEnd) {
+        let event = match &end {
+            MainEnd::Returned if self.run_forever => None,
+            MainEnd::Returned => Some(Event::Stop(StopReason::MainReturned)),
+            MainEnd::Failed(_) | MainEnd::Panicked(_) => {
+                self.blame(Blame::Main);
+                Some(Event::Stop(StopReason::MainFailed))
+            }
+        };
+        self.record.main = Some(end);
+        match event {
+            Some(event) => self.feed(event),
+            None if self.step() == Step::Run => {
+                self.say(Line::RunningForever { main_returned: true });
+            }
+            None => {}
+        }
+    }
+
+    fn task_failed(&mut self, origin: Origin, problem: &Problem) {
+        // A critical task may well end once the program stops.
+        if self.step() == Step::Run || !matches!(problem, Problem::Ended) {
+            self.blame(Blame::Task(UnhandledError::unformatted(origin, problem)));
+        }
+        self.feed(Event::Stop(StopReason::TaskFailed));
+    }
+
+    fn callback_failed(&mut self, problem: Problem) {
+        let Some((_, id, location)) = self.callback_task else { return };
+        let origin = Origin { id, name: None, location, kind: Kind::Callback };
+        let unformatted = UnhandledError::unformatted(origin.clone(), &problem);
+        self.blame(Blame::Callback(unformatted));
+        self.run.say(Message::Callback(origin, problem));
+    }
+
+    fn started(&mut self, go: oneshot::Sender<bool>) {
+        self.started = true;
+        if !self.has_main {
+            self.say(Line::RunningForever { main_returned: false });
+        }
+        if self.run.has_early_signal() {
+            self.go = Some(go);
+        }
+    }
+
+    /// Takes up the signals that came too early, one question at a time, and then main may go.
+    fn catch_up(&mut self) {
+        while self.started && self.asking.is_none() && !self.early.is_empty() {
+            let arrival = self.early.remove(0);
+            self.signal(arrival);
+        }
+        if self.started && self.asking.is_none() {
+            if let Some(go) = self.go.take() {
+                let _ = go.send(self.step() == Step::Run);
+            }
+        }
+    }
+
+    fn signal(&mut self, arrival: Arrival) {
+        if !self.started {
+            self.run.note_early_signal();
+            self.early.push(arrival);
+            return;
+        }
+        if self.dump_signal == Some(arrival.signal) {
+            let dump = log::dump(self.run.phase(), &self.run.registry.tasks(false));
+            self.say(Line::Dump(dump));
+        } else if self.asks_handler {
+            let (answer, asked) = oneshot::channel();
+            self.run.say(Message::Ask(arrival.signal, answer));
+            let until = Instant::now() + reporter::PATIENCE;
+            self.asking = Some(Asking { arrival, answer: asked, until });
+        } else {
+            self.stop_by(arrival);
+        }
+    }
+
+    fn answered(&mut self, action: SignalAction) {
+        let Some(asking) = self.asking.take() else { return };
+        if action == SignalAction::Stop {
+            self.stop_by(asking.arrival);
+        }
+    }
+
+    fn stop_by(&mut self, arrival: Arrival) {
+        if self.step() == Step::Run {
+            self.sender = arrival.sender;
+        }
+        self.feed(Event::Stop(StopReason::Signal(arrival.signal)));
+    }
+
+    /// The first error is the run's.
+    fn blame(&mut self, blame: Blame) {
+        self.record.error.get_or_insert(blame);
+    }
+}
+
+/// What is to be done.
+impl Control {
+    fn feed(&mut self, event: Event) {
+        // Between a step that ends by itself after force was used and the next one.
+        let (step, forced) = {
+            let machine = lock(&self.run.machine);
+            (machine.step(), machine.forced())
+        };
+        if event == Event::Quiet && step == Step::Hook {
+            self.close_hook(forced);
+        }
+        if event == Event::Quiet && forced {
+            self.settle_force(Vec::new());
+        }
+        let now = self.run.started.elapsed();
+        let actions = lock(&self.run.machine).on(now, event);
+        for action in actions {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Enter(phase) => self.enter(phase),
+            Action::StartCallback => self.start_callback(),
+            Action::CancelAll => self.cancel_all(),
+            Action::StartHook => self.start_hook(),
+            Action::Force(step) => {
+                let applies = scope(step);
+                self.forced = self.run.registry.tasks(true);
+                self.forced.retain(|task| applies(task.kind) && task.kind != Kind::Blocking);
+                self.run.registry.force(|kind| applies(kind) && kind != Kind::Blocking);
+            }
+            Action::GiveUp(step) => {
+                let left = self.run.registry.give_up(scope(step));
+                if step == Step::Hook {
+                    self.close_hook(true);
+                }
+                self.settle_force(left);
+            }
+            Action::SayWaiting(signal) => {
+                self.say(Line::Repeated { signal });
+                self.say_waiting();
+            }
+            Action::ArmExit => {
+                if let Some(exit) = &self.exit_on_repeat {
+                    exit.arm();
+                }
+            }
+            Action::Exit(signal) => crate::signals::leave(signal.exit_code()),
+            Action::Close(most) => self.close(most),
+            Action::Leave => self.leave(),
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        let now = self.run.started.elapsed();
+        if let Some(last) = self.record.phases.last_mut() {
+            last.ended = now;
+        }
+        self.run.registry.set_phase(phase);
+        if phase != Phase::Closed {
+            self.record.phases.push(PhaseReport { phase, began: now, ended: now });
+        }
+        let limit = |whose| self.run.time_left(whose);
+        match phase {
+            Phase::Running => {}
+            Phase::Stopping => self.announce(),
+            Phase::Cancelling => {
+                let tasks = self.run.registry.census().tasks;
+                let limit = limit(Whose::Task);
+                self.say(Line::CancellingPending { tasks });
+                self.say(Line::RunningPending { limit });
+            }
+            Phase::Draining => {
+                let jobs = self.run.registry.census().jobs;
+                let limit = limit(Whose::Job);
+                self.say(Line::WaitingForExecutor { jobs, limit });
+            }
+            Phase::Finishing => {
+                let hooks = lock(&self.run.hooks).len();
+                if hooks > 0 {
+                    self.say(Line::RunningHooks { hooks });
+                }
+            }
+            Phase::Closed => {
+                self.next_line = None;
+                self.run.sweep_unread();
+                for hook in std::mem::take(&mut *lock(&self.run.hooks)) {
+                    self.say(Line::LeftoverHook { name: hook.name.to_string() });
+                }
+            }
+        }
+    }
+
+    fn announce(&mut self) {
+        let reason = lock(&self.run.machine).reason().unwrap_or(StopReason::Stop);
+        self.next_line = Some(Instant::now() + LINE_EVERY);
+        self.say(Line::Stopping { reason, sender: self.sender });
+        self.say(Line::EnteringShutdown { budget: self.run.time_left(Whose::Nobody) });
+        if let Some(stopping) = self.stopping.take() {
+            // Nobody may be listening.
+            let _ = stopping.send(reason);
+        }
+    }
+
+    fn start_callback(&mut self) {
+        let Some((callback, location)) = self.callback.take() else { return };
+        let birth = Birth { kind: Kind::Callback, name: None, location, marks: 0 };
+        let handle = Handle::new(Arc::clone(&self.run));
+        let started = match callback.0 {
+            // The closure is the user's: it is called by the task, not here.
+            Form::Async(call) => {
+                let future = async move { call(handle).await };
+                spawn::internal::<_, supervised::Callback>(&self.run, birth, future)
+            }
+            Form::Sync(call) => {
+                let job = move || call(handle);
+                spawn::internal_blocking::<_, _, supervised::Callback>(&self.run, birth, job)
+            }
+        };
+        self.callback_task = started.map(|(slot, id)| (slot, id, location));
+    }
+
+    fn cancel_all(&self) {
+        if log::debugs() {
+            for task in self.run.registry.tasks(true) {
+                if !task.protected && task.kind != Kind::Blocking {
+                    self.say(Line::CancellingTask(task));
+                }
+            }
+        }
+        self.run.registry.cancel_all();
+    }
+
+    fn start_hook(&mut self) {
+        let hook = lock(&self.run.hooks).pop();
+        let Some(Hook { name, location, future }) = hook else {
+            self.feed(Event::NoHook);
+            return;
+        };
+        self.hook = Some(RunningHook {
+            name: name.to_string(),
+            location,
+            began: Instant::now(),
+            end: None,
+        });
+        let birth = Birth { kind: Kind::Hook, name: Some(Arc::new(name)), location, marks: 0 };
+        spawn::internal::<_, supervised::Hook>(&self.run, birth, future);
+    }
+
+    fn close_hook(&mut self, forced: bool) {
+        let Some(hook) = self.hook.take() else { return };
+        let end = match (hook.end, forced) {
+            (_, true) => HookEnd::TimedOut,
+            (Some(end), false) => end,
+            // It ended and said nothing.
+            (None, false) => HookEnd::Panicked("a destructor panicked".into()),
+        };
+        let report = HookReport {
+            name: hook.name,
+            location: hook.location,
+            took: hook.began.elapsed(),
+            end,
+        };
+        if !report.is_success() {
+            self.blame(Blame::Hook(report.clone()));
+        }
+        self.say(Line::Hook(report.clone()));
+        self.record.hooks.push(report);
+    }
+
+    /// After force: names those that it ended, and those that it did not.
+    fn settle_force(&mut self, left: Vec<TaskInfo>) {
+        let ended = self.run.registry.take_refused();
+        let mut refused = std::mem::take(&mut self.forced);
+        refused.retain(|task| ended.contains(&task.id) && !left.iter().any(|it| it.id == task.id));
+        let (jobs, tasks): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|task| task.kind == Kind::Blocking);
+        refused.extend(tasks);
+        // A hook is reported as one.
+        refused.retain(|task| task.kind != Kind::Hook);
+        if !refused.is_empty() {
+            self.blame(Blame::Refused);
+            self.say(Line::Refused(refused.clone()));
+            self.record.refused.extend(refused);
+        }
+        if !jobs.is_empty() {
+            self.blame(Blame::Abandoned);
+            self.say(Line::Abandoned(jobs.clone()));
+            self.record.abandoned.extend(jobs);
+        }
+    }
+
+    fn close(&mut self, most: Duration) {
+        if self.owns_runtime {
+            self.record.strays = self.count_strays();
+            self.say(Line::ClosingLoop { strays: self.record.strays });
+        }
+        if let Some(close) = self.close.take() {
+            // Whoever is to close may be gone: the future of `supervise` was dropped.
+            if close.send(most).is_err() {
+                self.runtime_closed = true;
+            }
+        }
+    }
+
+    /// Tasks that tokio has and we do not.
+    fn count_strays(&self) -> usize {
+        let alive = self.run.runtime().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+        let ours = self.run.registry.tasks(false);
+        alive.saturating_sub(ours.iter().filter(|task| task.kind != Kind::Blocking).count())
+    }
+
+    /// The thread that called `run` is stuck. Where the process is ours, it ends here.
+    fn leave(&mut self) {
+        if self.may_leave {
+            hard_exit::leave(&self.run.registry.tasks(false));
+        }
+        self.runtime_closed = true;
+    }
+
+    fn say_waiting(&self) {
+        let tasks = self.run.registry.tasks(true);
+        let left = {
+            let machine = lock(&self.run.machine);
+            machine.step_ends().map(|at| at.saturating_sub(self.run.started.elapsed()))
+        };
+        let hook = self.hook.as_ref().map(|hook| hook.name.clone());
+        self.say(Line::StillWaiting { phase: self.run.phase(), left, tasks, hook });
+    }
+
+    fn say(&self, line: Line) {
+        self.run.say(Message::Line(line));
+    }
+
+    fn finish(mut self) -> Ending {
+        // The signals act by default again before `run` returns.
+        drop((self.signals.take(), self.exit_on_repeat.take()));
+        let record = self.record;
+        let reason = lock(&self.run.machine).reason().unwrap_or(StopReason::Stop);
+        let report = Report {
+            reason,
+            phases: record.phases,
+            tasks: TaskCounts::at_close(self.run.registry.tally()),
+            refused: record.refused,
+            abandoned: record.abandoned,
+            strays: record.strays,
+            hooks: record.hooks,
+            failures: Vec::new(),
+        };
+        self.run.say(Message::Line(Line::Bye(Box::new(report.clone()))));
+        Ending {
+            reason,
+            error: record.error,
+            stop_code: record.stop_code,
+            main: record.main,
+            report,
+        }
+    }
+}
+
+/// Which tasks a step waits for.
+fn scope(step: Step) -> fn(Kind) -> bool {
+    match step {
+        Step::Callback => |kind| kind == Kind::Callback,
+        Step::Cancel => |kind| kind != Kind::Blocking,
+        _ => |_| true,
+    }
+}
+
+impl Blame {
+    /// The error as the caller of `run` gets it.
+    pub(crate) fn into_error(self, main: Option<&MainEnd>, report: &Report) -> RunError {
+        let formatted = |bare: UnhandledError| {
+            let known = report.failures.iter().find(|failure| failure.id() == bare.id());
+            known.cloned().unwrap_or(bare)
+        };
+        match self {
+            Self::Main => match main {
+                Some(MainEnd::Panicked(payload)) => RunError::MainPanicked(message(&**payload)),
+                _ => RunError::MainFailed,
+            },
+            Self::Task(bare) => RunError::TaskFailed(formatted(bare)),
+            Self::Callback(bare) => RunError::Callback(formatted(bare)),
+            Self::Hook(hook) => RunError::Hook(hook),
+            Self::Refused => RunError::Refused(report.refused.clone()),
+            Self::Abandoned => RunError::Abandoned(report.abandoned.clone()),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Which task, and so which supervisor, the calling code belongs to.
+//!
+//! A task of ours names itself in a thread-local while it is polled. Code that runs elsewhere —
+//! tasks from bare `tokio::spawn`, `spawn_blocking` threads, whoever entered the runtime — is found
+//! by the id of the tokio runtime it runs in: one supervisor per runtime.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use tokio::runtime;
+
+use crate::registry::Slot;
+use crate::run::Run;
+
+thread_local! {
+    static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+}
+
+/// Restores the previous slot: polls nest.
+#[derive(Debug)]
+pub(crate) struct Entered(Option<&'static Slot>);
+
+/// Names `slot` as the current one until the guard is dropped.
+pub(crate) fn enter(slot: Option<&'static Slot>) -> Entered {
+    Entered(SLOT.replace(slot))
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        SLOT.set(self.0);
+    }
+}
+
+/// The task of ours that is being polled, or the job that runs, on this thread.
+pub(crate) fn slot() -> Option<&'static Slot> {
+    // A destructor of another thread-local may ask when ours is gone.
+    SLOT.try_with(Cell::get).ok().flatten()
+}
+
+static RUNS: OnceLock<RwLock<HashMap<runtime::Id, Arc<Run>>>> = OnceLock::new();
+
+fn runs() -> &'static RwLock<HashMap<runtime::Id, Arc<Run>>> {
+    RUNS.get_or_init(RwLock::default)
+}
+
+/// The supervisor of the runtime that the calling code runs in.
+pub(crate) fn run() -> Option<Arc<Run>> {
+    if let Some(slot) = slot() {
+        return slot.registry().run();
+    }
+    let id = runtime::Handle::try_current().ok()?.id();
+    runs().read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+}
+
+/// A supervisor's claim on a runtime.
+#[derive(Debug)]
+pub(crate) struct Claim(runtime::Id);
+
+impl Claim {
+    /// `None` if the runtime has a supervisor already.
+    pub(crate) fn new(runtime: &runtime::Handle, run: &Arc<Run>) -> Option<Self> {
+        let id = runtime.id();
+        let mut runs = runs().write().unwrap_or_else(PoisonError::into_inner);
+        if runs.contains_key(&id) {
+            return None;
+        }
+        runs.insert(id, Arc::clone(run));
+        Some(Self(id))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let ended = runs().write().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        drop(ended);
+    }
+}

@@ -1,0 +1,341 @@
+//! The supervisor from any thread, and the free functions that ask the one of the calling code.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+
+use crate::current;
+use crate::exit::StopReason;
+use crate::join::JoinHandle;
+use crate::phase::{Phase, Whose};
+use crate::run::{Command, Hook, Run, Stopped};
+use crate::signals::{Arrival, Signal};
+use crate::spawn::{outside, task_on};
+use crate::supervised::current_kind;
+use crate::sync::lock_std as lock;
+use crate::task::{Kind, TaskInfo};
+
+/// A supervisor, for any thread: cheap to clone, and of no consequence when it outlives the run.
+///
+/// The free functions of this crate find the supervisor of the code that calls them; a handle is
+/// for code outside the runtime.
+///
+/// ```
+/// use aiorun::Handle;
+///
+/// #[aiorun::main]
+/// async fn main() {
+///     let handle = Handle::current();
+///     std::thread::spawn(move || handle.stop());
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Handle(Arc<Run>);
+
+impl Handle {
+    pub(crate) fn new(run: Arc<Run>) -> Self {
+        Self(run)
+    }
+
+    /// The supervisor of the calling code.
+    ///
+    /// # Panics
+    ///
+    /// Outside a supervisor.
+    #[track_caller]
+    pub fn current() -> Self {
+        Self::try_current().unwrap_or_else(|_| outside("Handle::current"))
+    }
+
+    /// The supervisor of the calling code.
+    ///
+    /// # Errors
+    ///
+    /// Outside a supervisor.
+    ///
+    /// ```
+    /// assert!(aiorun::Handle::try_current().is_err());
+    /// ```
+    pub fn try_current() -> Result<Self, TryCurrentError> {
+        current::run().map(Self).ok_or(TryCurrentError(()))
+    }
+
+    /// As [`aiorun::stop`](stop).
+    pub fn stop(&self) {
+        self.0.send(Command::Stop(None));
+    }
+
+    /// As [`aiorun::stop_with`](stop_with).
+    pub fn stop_with(&self, code: impl Into<ExitCode>) {
+        self.0.send(Command::Stop(Some(code.into())));
+    }
+
+    /// As [`aiorun::on_exit`](on_exit).
+    #[track_caller]
+    pub fn on_exit<F>(&self, name: impl Into<Cow<'static, str>>, hook: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let hook = Hook { name: name.into(), location: Location::caller(), future: Box::pin(hook) };
+        lock(&self.0.hooks).push(hook);
+    }
+
+    /// As [`aiorun::spawn`](crate::spawn()), from any thread. After the end of the run the future
+    /// is dropped and the handle says cancelled.
+    ///
+    /// ```
+    /// #[aiorun::main]
+    /// async fn main() {
+    ///     let handle = aiorun::Handle::current();
+    ///     let thread = std::thread::spawn(move || handle.spawn(async { "from afar" }));
+    ///     assert_eq!(thread.join().unwrap().await.unwrap(), "from afar");
+    ///     aiorun::stop();
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        task_on(&self.0, Location::caller(), future)
+    }
+
+    /// As [`aiorun::is_stopping`](is_stopping).
+    pub fn is_stopping(&self) -> bool {
+        self.phase() > Phase::Running
+    }
+
+    /// As [`aiorun::stopping`](stopping).
+    pub fn stopping(&self) -> Stopping {
+        Stopping { stopped: Some(self.0.stopped.clone()), reason: None }
+    }
+
+    /// Where the run is in its life.
+    pub fn phase(&self) -> Phase {
+        self.0.phase()
+    }
+
+    /// Everything that lives, oldest first: main, tasks, blocking jobs, callback and hooks.
+    ///
+    /// A look at each in turn, not at one instant.
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        match self.phase() {
+            Phase::Closed => Vec::new(),
+            _ => self.0.registry.tasks(false),
+        }
+    }
+
+    /// Acts as if `signal` had arrived for this supervisor, whether or not it is in its set: for
+    /// tests.
+    ///
+    /// ```
+    /// use aiorun::{Handle, Signal, StopReason};
+    ///
+    /// let exit = aiorun::run(async { Handle::current().raise(Signal::TERM) });
+    /// assert_eq!(exit.reason, StopReason::Signal(Signal::TERM));
+    /// ```
+    pub fn raise(&self, signal: Signal) {
+        let sender = Some(i64::from(std::process::id()));
+        self.0.send(Command::Signal(Arrival { signal, sender }));
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}
+
+/// The calling code runs outside a supervisor.
+///
+/// ```
+/// let error = aiorun::Handle::try_current().unwrap_err();
+/// assert!(error.to_string().contains("#[aiorun::main]"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct TryCurrentError(());
+
+impl fmt::Display for TryCurrentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "this code runs outside a supervisor: start the program with `#[aiorun::main]` or \
+             `aiorun::run`",
+        )
+    }
+}
+
+impl Error for TryCurrentError {}
+
+/// Stops the program: every task is cancelled and awaited, and `run` returns. Python's
+/// `loop.stop()`.
+///
+/// Returns at once. Of several reasons to stop, the first counts.
+///
+/// # Panics
+///
+/// Outside a supervisor.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     aiorun::stop();
+/// }
+/// ```
+#[track_caller]
+pub fn stop() {
+    let Ok(handle) = Handle::try_current() else { outside("stop") };
+    handle.stop();
+}
+
+/// As [`stop`](stop()), with an exit code: a number or an [`ExitCode`].
+///
+/// # Panics
+///
+/// Outside a supervisor.
+///
+/// ```
+/// let exit = aiorun::run(async { aiorun::stop_with(3) });
+/// assert!(!exit.is_success());
+/// ```
+#[track_caller]
+pub fn stop_with(code: impl Into<ExitCode>) {
+    let Ok(handle) = Handle::try_current() else { outside("stop_with") };
+    handle.stop_with(code);
+}
+
+/// Registers something to do when everything else has ended: after the last task and the last
+/// blocking job, before the runtime closes. Newest first.
+///
+/// Each hook gets half of the time that is left; one that fails or hangs is named and does not stop
+/// the others. What it spawns is awaited with it.
+///
+/// # Panics
+///
+/// Outside a supervisor.
+///
+/// ```
+/// let exit = aiorun::run(async {
+///     aiorun::on_exit("close the pool", async { /* pool.close().await */ });
+///     aiorun::on_exit("say goodbye", async { println!("this comes first") });
+///     aiorun::stop();
+/// });
+/// assert_eq!(exit.report.hooks.len(), 2);
+/// ```
+#[track_caller]
+pub fn on_exit<F>(name: impl Into<Cow<'static, str>>, hook: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Ok(handle) = Handle::try_current() else { outside("on_exit") };
+    handle.on_exit(name, hook);
+}
+
+/// Whether there is a reason to stop. `false` outside a supervisor.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     assert!(!aiorun::is_stopping());
+///     aiorun::stop();
+///     aiorun::stopping().await;
+///     assert!(aiorun::is_stopping());
+/// }
+/// ```
+pub fn is_stopping() -> bool {
+    Handle::try_current().is_ok_and(|handle| handle.is_stopping())
+}
+
+/// Waits until there is a reason to stop, and yields it. Never resolves outside a supervisor.
+///
+/// This is the first sign of a shutdown, before anything is cancelled: a readiness probe fails from
+/// here on, a request handler finishes early.
+///
+/// # Cancel safety
+///
+/// Nothing is lost when it is dropped; a new one resolves as well.
+///
+/// ```
+/// use aiorun::StopReason;
+///
+/// #[aiorun::main]
+/// async fn main() {
+///     let watcher = aiorun::shutdown_waits_for(async { aiorun::stopping().await });
+///     aiorun::stop();
+///     assert_eq!(watcher.await.unwrap(), StopReason::Stop);
+/// }
+/// ```
+pub fn stopping() -> Stopping {
+    let stopped = current::run().map(|run| run.stopped.clone());
+    Stopping { stopped, reason: None }
+}
+
+/// How long the calling code has left: a task until the end of `Cancelling`, a blocking job until
+/// that of `Draining`, the callback and a hook their own time, everything else the whole budget.
+///
+/// Before a step has begun this is what it would be if the step began now. `None` without a reason
+/// to stop, without a limit, and outside a supervisor. Real time, also under paused time.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     assert!(aiorun::time_left().is_none());
+///     aiorun::stop();
+///     aiorun::stopping().await;
+///     assert!(aiorun::time_left().unwrap() <= std::time::Duration::from_secs(60));
+/// }
+/// ```
+pub fn time_left() -> Option<Duration> {
+    let whose = match current_kind() {
+        Some((_, Kind::Main | Kind::Async | Kind::Local)) => Whose::Task,
+        Some((_, Kind::Blocking)) => Whose::Job,
+        Some((_, Kind::Callback | Kind::Hook)) => Whose::Extra,
+        None => Whose::Nobody,
+    };
+    current::run()?.time_left(whose)
+}
+
+/// Resolves when there is a reason to stop: what [`stopping`] returns.
+#[must_use = "futures do nothing unless polled"]
+pub struct Stopping {
+    /// `None` outside a supervisor.
+    stopped: Option<Stopped>,
+    reason: Option<StopReason>,
+}
+
+impl Future for Stopping {
+    type Output = StopReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<StopReason> {
+        if let Some(reason) = self.reason {
+            return Poll::Ready(reason);
+        }
+        let Some(stopped) = &mut self.stopped else { return Poll::Pending };
+        match stopped.poll_unpin(cx) {
+            Poll::Ready(Ok(reason)) => {
+                self.reason = Some(reason);
+                Poll::Ready(reason)
+            }
+            // The run was torn down without a reason: it will never have one.
+            Poll::Ready(Err(_)) => {
+                self.stopped = None;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for Stopping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopping").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}

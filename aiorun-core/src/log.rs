@@ -1,0 +1,195 @@
+//! The lines that an operator reads: `tracing` events at target `aiorun`. Where no subscriber was
+//! ever set, warnings and errors go to standard error, as by Python's handler of last resort.
+//!
+//! Only the reporting thread emits them: a subscriber is foreign code.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::error::{HookReport, UnhandledError};
+use crate::exit::StopReason;
+use crate::phase::Phase;
+use crate::report::Report;
+use crate::signals::Signal;
+use crate::task::TaskInfo;
+use crate::text::Short;
+
+/// How many tasks a line names.
+const MOST: usize = 10;
+
+/// One line.
+#[derive(Debug)]
+pub(crate) enum Line {
+    RunningForever { main_returned: bool },
+    Stopping { reason: StopReason, sender: Option<i64> },
+    EnteringShutdown { budget: Option<Duration> },
+    CancellingPending { tasks: usize },
+    CancellingTask(TaskInfo),
+    RunningPending { limit: Option<Duration> },
+    WaitingForExecutor { jobs: usize, limit: Option<Duration> },
+    RunningHooks { hooks: usize },
+    ClosingLoop { strays: usize },
+    StillWaiting { phase: Phase, left: Option<Duration>, tasks: Vec<TaskInfo>, hook: Option<String> },
+    Repeated { signal: Signal },
+    Refused(Vec<TaskInfo>),
+    Abandoned(Vec<TaskInfo>),
+    Hook(HookReport),
+    LeftoverHook { name: String },
+    Failure(UnhandledError),
+    Handler { which: &'static str, message: String },
+    Dump(String),
+    Bye(Box<Report>),
+}
+
+impl Line {
+    pub(crate) fn emit(&self) {
+        if let Self::Dump(dump) = self {
+            let _ = std::io::stderr().write_all(dump.as_bytes());
+            return;
+        }
+        #[cfg(feature = "tracing")]
+        if tracing::dispatcher::has_been_set() {
+            self.trace();
+            return;
+        }
+        let severity = match self {
+            Self::StillWaiting { .. } | Self::Repeated { .. } | Self::Refused(_)
+            | Self::Abandoned(_) => "warning",
+            Self::LeftoverHook { .. } => "warning",
+            Self::Hook(hook) if !hook.is_success() => "error",
+            Self::Failure(_) | Self::Handler { .. } => "error",
+            _ => return,
+        };
+        // A closed standard error is no reason to fail.
+        let _ = writeln!(std::io::stderr(), "aiorun: {severity}: {self}");
+    }
+
+    #[cfg(feature = "tracing")]
+    fn trace(&self) {
+        use tracing::{debug, error, info, warn};
+        match self {
+            Self::RunningForever { .. } | Self::RunningHooks { .. } => info!(target: "aiorun", "{self}"),
+            Self::Stopping { reason, sender } => {
+                info!(target: "aiorun", %reason, sender, "{self}");
+            }
+            Self::EnteringShutdown { budget } => {
+                info!(target: "aiorun", budget = %Limit(*budget), "{self}");
+            }
+            Self::CancellingPending { tasks } => info!(target: "aiorun", tasks, "{self}"),
+            Self::CancellingTask(task) => {
+                debug!(target: "aiorun", task = %task.id, name = task.name(), location = %task.location, "{self}");
+            }
+            Self::RunningPending { limit } => {
+                info!(target: "aiorun", limit = %Limit(*limit), "{self}");
+            }
+            Self::WaitingForExecutor { jobs, limit } => {
+                info!(target: "aiorun", jobs, limit = %Limit(*limit), "{self}");
+            }
+            Self::ClosingLoop { strays } => info!(target: "aiorun", strays, "{self}"),
+            Self::StillWaiting { phase, left, tasks, .. } => {
+                warn!(target: "aiorun", %phase, tasks = tasks.len(), left = %Limit(*left), "{self}");
+            }
+            Self::Repeated { signal } => warn!(target: "aiorun", %signal, "{self}"),
+            Self::Refused(tasks) => warn!(target: "aiorun", tasks = tasks.len(), "{self}"),
+            Self::Abandoned(jobs) => warn!(target: "aiorun", jobs = jobs.len(), "{self}"),
+            Self::Hook(hook) if hook.is_success() => debug!(target: "aiorun", "{self}"),
+            Self::Hook(_) | Self::Handler { .. } => error!(target: "aiorun", "{self}"),
+            Self::LeftoverHook { .. } => warn!(target: "aiorun", "{self}"),
+            Self::Failure(failure) => {
+                error!(target: "aiorun", task = %failure.id(), name = failure.name(), location = %failure.location(), "{self}");
+            }
+            Self::Bye(report) => {
+                let took = Short(report.shutdown_took());
+                info!(target: "aiorun", reason = %report.reason, %took, tasks = %report.tasks, strays = report.strays, "{self}");
+            }
+            Self::Dump(_) => {}
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RunningForever { main_returned: false } => f.write_str("Running forever."),
+            Self::RunningForever { main_returned: true } => f.write_str(
+                "Running forever. (Main returned; `run_forever = false` makes that the end.)",
+            ),
+            Self::Stopping { .. } => f.write_str("Stopping the loop"),
+            Self::EnteringShutdown { .. } => f.write_str("Entering shutdown phase."),
+            Self::CancellingPending { .. } => f.write_str("Cancelling pending tasks."),
+            Self::CancellingTask(task) => write!(f, "Cancelling task: {task}"),
+            Self::RunningPending { .. } => f.write_str("Running pending tasks till complete"),
+            Self::WaitingForExecutor { .. } => f.write_str("Waiting for executor shutdown."),
+            Self::RunningHooks { hooks } => write!(f, "Running {hooks} exit hooks."),
+            Self::ClosingLoop { .. } => f.write_str("Closing the loop."),
+            Self::StillWaiting { phase, left, tasks, hook } => {
+                write!(f, "Still waiting, {phase}, time left {}", Limit(*left))?;
+                if let Some(hook) = hook {
+                    write!(f, ", exit hook `{}`", crate::text::Printable(hook))?;
+                }
+                names(f, tasks)
+            }
+            Self::Repeated { signal } => write!(f, "{signal} again while shutting down"),
+            Self::Refused(tasks) => {
+                write!(f, "{} tasks did not end within the limit", tasks.len())?;
+                names(f, tasks)
+            }
+            Self::Abandoned(jobs) => {
+                write!(f, "{} blocking jobs did not end within the limit and are abandoned", jobs.len())?;
+                names(f, jobs)
+            }
+            Self::Hook(hook) => hook.fmt(f),
+            Self::LeftoverHook { name } => {
+                let name = crate::text::Printable(name);
+                write!(f, "exit hook `{name}` came too late and did not run")
+            }
+            Self::Failure(failure) => failure.fmt(f),
+            Self::Handler { which, message } => {
+                write!(f, "the {which} panicked: {}", crate::text::PrintableLines(message))
+            }
+            Self::Dump(dump) => f.write_str(dump),
+            Self::Bye(_) => f.write_str("Leaving. Bye!"),
+        }
+    }
+}
+
+/// Appends the oldest tasks, a line each.
+fn names(f: &mut fmt::Formatter<'_>, tasks: &[TaskInfo]) -> fmt::Result {
+    for task in tasks.iter().take(MOST) {
+        write!(f, "\n  {task}")?;
+    }
+    match tasks.len().checked_sub(MOST) {
+        None | Some(0) => Ok(()),
+        Some(more) => write!(f, "\n  and {more} more"),
+    }
+}
+
+/// A limit in a field.
+struct Limit(Option<Duration>);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(limit) => Short(limit).fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// Whether somebody would see a debug line; asks no foreign code.
+pub(crate) fn debugs() -> bool {
+    #[cfg(feature = "tracing")]
+    return tracing::level_filters::LevelFilter::current() >= tracing::level_filters::LevelFilter::DEBUG;
+    #[cfg(not(feature = "tracing"))]
+    return false;
+}
+
+/// All tasks in a text.
+pub(crate) fn dump(phase: Phase, tasks: &[TaskInfo]) -> String {
+    let mut text = format!("aiorun: {phase}, {} tasks\n", tasks.len());
+    for task in tasks {
+        let _ = writeln!(text, "  {task}");
+    }
+    text
+}

@@ -1,0 +1,53 @@
+//! Paused time and the control thread.
+//!
+//! Under `start_paused` tokio's clock jumps to the next timer as soon as the runtime is idle. While
+//! the control thread owes a step (it was told to stop, say, and has not got to it), the runtime
+//! looks idle and is not: a blocking job that does nothing holds the clock meanwhile, for tokio does
+//! not move it while one runs.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+
+#[derive(Debug, Default)]
+pub(crate) struct Pause {
+    debts: Mutex<Debts>,
+    paid: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Debts {
+    owed: usize,
+    held: bool,
+}
+
+impl Pause {
+    /// Notes a step that the control thread owes from now on.
+    pub(crate) fn owe(self: &Arc<Self>, runtime: &Handle) {
+        let mut debts = self.lock();
+        debts.owed += 1;
+        if !std::mem::replace(&mut debts.held, true) {
+            let pause = Arc::clone(self);
+            drop(debts);
+            drop(runtime.spawn_blocking(move || pause.hold()));
+        }
+    }
+
+    /// Notes that the control thread has done a step it owed.
+    pub(crate) fn pay(&self) {
+        let mut debts = self.lock();
+        debts.owed = debts.owed.saturating_sub(1);
+        if debts.owed == 0 {
+            self.paid.notify_all();
+        }
+    }
+
+    fn hold(&self) {
+        let paid = self.paid.wait_while(self.lock(), |debts| debts.owed > 0);
+        paid.unwrap_or_else(PoisonError::into_inner).held = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Debts> {
+        self.debts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,440 @@
+//! The life of a run as a pure state machine: events and the time go in, actions come out.
+//!
+//! It knows no runtime, no thread and no clock. Time is the duration since the run began, handed
+//! in by the driver (`control.rs`), which also performs the actions. What the steps have in common
+//! is their shape: *wait* for something to end, at the limit end it by *force*, after a moment of
+//! grace *give it up*, and go on. A later step is never prevented by an earlier one.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::{Limit, Limits, RepeatSignal};
+use crate::signals::Signal;
+use crate::exit::StopReason;
+
+/// The budget of a shutdown unless options say otherwise.
+const DEFAULT_BUDGET: Duration = Duration::from_secs(60);
+/// A signal that comes sooner after the reason to stop is part of the same burst: wrappers forward
+/// the terminal's SIGINT a second time.
+pub(crate) const BURST: Duration = Duration::from_millis(500);
+/// What the close of the runtime may take beyond the budget.
+pub(crate) const CLOSE: Duration = Duration::from_millis(500);
+/// How long what was ended by force may take to be gone.
+const GRACE: Duration = Duration::from_millis(100);
+/// The part of [`GRACE`] that is granted even when the budget is used up.
+const LEAST_GRACE: Duration = Duration::from_millis(20);
+
+/// Where a run is in its life: what [`Handle::phase`](crate::Handle::phase) returns.
+///
+/// Phases only ever move forward, in the order of this list.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     assert_eq!(aiorun::Handle::current().phase(), aiorun::Phase::Running);
+///     aiorun::stop();
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Nothing has asked the program to stop.
+    Running,
+    /// There is a reason to stop; the shutdown callback and the shutdown delay run.
+    Stopping,
+    /// Tasks were cancelled and are awaited.
+    Cancelling,
+    /// Blocking jobs are awaited.
+    Draining,
+    /// Exit hooks run, then the runtime closes.
+    Finishing,
+    /// The run is over.
+    Closed,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Cancelling => "cancelling",
+            Self::Draining => "draining",
+            Self::Finishing => "finishing",
+            Self::Closed => "closed",
+        })
+    }
+}
+
+/// What the machine is waiting for; finer than [`Phase`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// For a reason to stop.
+    Run,
+    /// For the shutdown callback.
+    Callback,
+    /// For the shutdown delay.
+    Delay,
+    /// For the tasks.
+    Cancel,
+    /// For the blocking jobs, and tasks that they start.
+    Drain,
+    /// For one exit hook and what it started.
+    Hook,
+    /// For the runtime to be closed.
+    Close,
+    /// For nothing: the run is over.
+    End,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A reason to stop; the first one counts, a signal after it may be a repeated one.
+    Stop(StopReason),
+    /// Whoever supervised has gone away: no callback, no delay, no hooks.
+    Abandon,
+    /// What the step waits for has ended.
+    Quiet,
+    /// There was no hook left to start.
+    NoHook,
+    /// The time of [`Machine::deadline`] has come.
+    Deadline,
+}
+
+/// Something the driver has to do, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Make the phase known. `Stopping` comes first and tells the reason.
+    Enter(Phase),
+    /// Start the shutdown callback.
+    StartCallback,
+    /// Request the cancellation of every task that is not protected.
+    CancelAll,
+    /// Take the newest exit hook and start it, or answer [`Event::NoHook`].
+    StartHook,
+    /// End what that step waits for.
+    Force(Step),
+    /// Wait no longer for what is left of it, and say so.
+    GiveUp(Step),
+    /// Say what is being waited for, because a signal came again.
+    SayWaiting(Signal),
+    /// From now on a repeated signal leaves the process from its handler.
+    ArmExit,
+    /// A repeated signal did not leave from its handler: leave now.
+    Exit(Signal),
+    /// Close the runtime, waiting for its threads this long at most.
+    Close(Duration),
+    /// The thread that should close the runtime is stuck: leave the process.
+    Leave,
+}
+
+/// Whose limit [`Machine::limit`] is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Task,
+    Job,
+    /// The shutdown callback or a hook.
+    Extra,
+    Nobody,
+}
+
+#[derive(Debug)]
+pub(crate) struct Machine {
+    limits: Limits,
+    repeat: RepeatSignal,
+    has_callback: bool,
+    step: Step,
+    /// Whether the step's limit has passed and force was used.
+    forced: bool,
+    /// When the step's current wait ends.
+    deadline: Option<Duration>,
+    reason: Option<StopReason>,
+    stopped_at: Duration,
+    /// When the budget ends.
+    end: Option<Duration>,
+    /// A repeated signal took all time from callback, tasks and jobs.
+    aborted: bool,
+    abandoned: bool,
+    armed: bool,
+}
+
+impl Machine {
+    pub(crate) fn new(limits: Limits, repeat: RepeatSignal, has_callback: bool) -> Self {
+        Self {
+            limits,
+            repeat,
+            has_callback,
+            step: Step::Run,
+            forced: false,
+            deadline: None,
+            reason: None,
+            stopped_at: Duration::ZERO,
+            end: None,
+            aborted: false,
+            abandoned: false,
+            armed: false,
+        }
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        self.step
+    }
+
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        self.reason
+    }
+
+    /// Whether force was used in this step.
+    pub(crate) fn forced(&self) -> bool {
+        self.forced
+    }
+
+    /// When the step's wait ends.
+    pub(crate) fn step_ends(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// When the driver has to come back with [`Event::Deadline`].
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        [self.deadline, self.arm_at()].into_iter().flatten().min()
+    }
+
+    /// Feeds one event that happened at `now`; returns what has to be done.
+    pub(crate) fn on(&mut self, now: Duration, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Stop(reason) if self.step == Step::Run => {
+                self.stop(now, reason);
+                actions.push(Action::Enter(Phase::Stopping));
+                self.enter(Step::Callback, now, &mut actions);
+            }
+            Event::Stop(StopReason::Signal(signal)) => self.repeated(now, signal, &mut actions),
+            Event::Stop(_) => {}
+            Event::Abandon => self.abandon(now, &mut actions),
+            Event::Quiet => self.quiet(now, &mut actions),
+            Event::NoHook => self.enter(Step::Close, now, &mut actions),
+            Event::Deadline => self.expired(now, &mut actions),
+        }
+        actions
+    }
+
+    fn stop(&mut self, now: Duration, reason: StopReason) {
+        self.reason = Some(reason);
+        self.stopped_at = now;
+        self.end = self.limits.budget(DEFAULT_BUDGET).and_then(|budget| now.checked_add(budget));
+    }
+
+    fn quiet(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        match self.step {
+            Step::Run | Step::End => {}
+            Step::Hook => self.next_hook(now, actions),
+            step => self.enter(step.next(), now, actions),
+        }
+    }
+
+    fn expired(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.arm_at().is_some_and(|at| at <= now) {
+            self.armed = true;
+            actions.push(Action::ArmExit);
+        }
+        if self.deadline.is_none_or(|at| at > now) {
+            return;
+        }
+        match self.step {
+            Step::Run | Step::End => {}
+            Step::Delay => self.enter(Step::Cancel, now, actions),
+            Step::Close => {
+                self.deadline = None;
+                actions.push(Action::Leave);
+            }
+            _ if !self.forced => {
+                self.forced = true;
+                self.deadline = Some(now.saturating_add(self.grace(now)));
+                actions.push(Action::Force(self.step));
+            }
+            step => {
+                actions.push(Action::GiveUp(step));
+                if step == Step::Hook {
+                    self.next_hook(now, actions);
+                } else {
+                    self.enter(step.next(), now, actions);
+                }
+            }
+        }
+    }
+
+    /// A signal that is not the reason to stop.
+    fn repeated(&mut self, now: Duration, signal: Signal, actions: &mut Vec<Action>) {
+        if now < self.stopped_at.saturating_add(BURST) || self.step == Step::End {
+            return;
+        }
+        actions.push(Action::SayWaiting(signal));
+        if self.step == Step::Delay {
+            self.enter(Step::Cancel, now, actions);
+            return;
+        }
+        match self.repeat {
+            RepeatSignal::Auto if signal == Signal::INT => self.abort(now),
+            RepeatSignal::Abort => self.abort(now),
+            // The handler has left already, where there is one and the signal was a real one.
+            RepeatSignal::Exit => actions.push(Action::Exit(signal)),
+            RepeatSignal::Auto | RepeatSignal::Ignore => {}
+        }
+    }
+
+    fn abort(&mut self, now: Duration) {
+        self.aborted = true;
+        match self.step {
+            Step::Callback | Step::Cancel | Step::Drain if !self.forced => self.deadline = Some(now),
+            Step::Close => self.deadline = self.close_deadline(now),
+            _ => {}
+        }
+    }
+
+    fn abandon(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        self.abandoned = true;
+        if self.step == Step::Run {
+            self.stop(now, StopReason::Stop);
+            actions.push(Action::Enter(Phase::Stopping));
+        }
+        match self.step {
+            Step::Run | Step::Delay => self.enter(Step::Cancel, now, actions),
+            Step::Callback | Step::Hook if !self.forced => self.deadline = Some(now),
+            _ => {}
+        }
+    }
+
+    fn next_hook(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.abandoned {
+            self.enter(Step::Close, now, actions);
+        } else {
+            self.wait_for_hook(now, actions);
+        }
+    }
+
+    fn wait_for_hook(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        self.forced = false;
+        self.deadline = self.share(now, 1, 2);
+        actions.push(Action::StartHook);
+    }
+
+    /// Goes to `step`, or past it where there is nothing for it to do.
+    fn enter(&mut self, step: Step, now: Duration, actions: &mut Vec<Action>) {
+        self.step = step;
+        self.forced = false;
+        match step {
+            Step::Run => unreachable!("a run starts once"),
+            Step::Callback if self.has_callback && !self.abandoned => {
+                self.deadline = self.task_limit(now);
+                actions.push(Action::StartCallback);
+            }
+            Step::Delay if self.delays() => self.deadline = self.delay_limit(now),
+            Step::Callback | Step::Delay => self.enter(step.next(), now, actions),
+            Step::Cancel => {
+                self.deadline = if self.aborted { Some(now) } else { self.task_limit(now) };
+                actions.extend([Action::Enter(Phase::Cancelling), Action::CancelAll]);
+            }
+            Step::Drain => {
+                self.deadline = if self.aborted { Some(now) } else { self.job_limit(now) };
+                actions.push(Action::Enter(Phase::Draining));
+            }
+            Step::Hook => {
+                actions.push(Action::Enter(Phase::Finishing));
+                self.next_hook(now, actions);
+            }
+            Step::Close => {
+                self.deadline = self.close_deadline(now);
+                let most = self.deadline.map_or(CLOSE, |at| at.saturating_sub(now).min(CLOSE));
+                actions.push(Action::Close(most));
+            }
+            Step::End => {
+                self.deadline = None;
+                actions.push(Action::Enter(Phase::Closed));
+            }
+        }
+    }
+
+    /// A lame-duck delay serves those who still send work; a program that failed has nothing to
+    /// serve them with.
+    fn delays(&self) -> bool {
+        let asked = matches!(self.reason, Some(StopReason::Signal(_) | StopReason::Stop));
+        asked && !self.limits.delay.is_zero() && !self.aborted && !self.abandoned
+    }
+
+    /// When a repeated signal is to be armed, if it is not yet and ever will be.
+    fn arm_at(&self) -> Option<Duration> {
+        let ahead = !self.armed && self.repeat == RepeatSignal::Exit;
+        let counts = !matches!(self.step, Step::Run | Step::Delay | Step::End);
+        (ahead && counts).then(|| self.stopped_at.saturating_add(BURST))
+    }
+
+    fn grace(&self, now: Duration) -> Duration {
+        let left = self.end.map_or(GRACE, |end| end.saturating_sub(now));
+        left.clamp(LEAST_GRACE, GRACE)
+    }
+
+    /// The moment when `part` of `whole` of what is left of the budget will have passed.
+    fn share(&self, now: Duration, part: u32, whole: u32) -> Option<Duration> {
+        self.end.map(|end| now + end.saturating_sub(now) / whole * part)
+    }
+
+    fn within(&self, now: Duration, limit: Limit, part: u32, whole: u32) -> Option<Duration> {
+        match limit {
+            Limit::Default => self.share(now, part, whole),
+            Limit::None => self.end,
+            Limit::After(limit) => {
+                [now.checked_add(limit), self.end].into_iter().flatten().min()
+            }
+        }
+    }
+
+    fn task_limit(&self, now: Duration) -> Option<Duration> {
+        self.within(now, self.limits.tasks, 9, 10)
+    }
+
+    fn job_limit(&self, now: Duration) -> Option<Duration> {
+        self.within(now, self.limits.jobs, 1, 2)
+    }
+
+    fn delay_limit(&self, now: Duration) -> Option<Duration> {
+        self.within(now, Limit::After(self.limits.delay), 1, 1)
+    }
+
+    /// The latest moment for the runtime to be closed. Who has asked twice is not made to wait
+    /// for the rest of the budget when there is nothing left to wait for.
+    fn close_deadline(&self, now: Duration) -> Option<Duration> {
+        let guaranteed = self.end.and_then(|end| end.checked_add(CLOSE));
+        let impatient = self.aborted.then(|| now.saturating_add(2 * CLOSE));
+        [guaranteed, impatient].into_iter().flatten().min()
+    }
+
+    /// When the time of `whose` ends: exact in its own step, before it what it would be if that
+    /// step began as early as it can. `None` without a reason to stop or without a limit.
+    pub(crate) fn limit(&self, now: Duration, whose: Whose) -> Option<Duration> {
+        self.reason?;
+        let waiting = if self.forced { Some(now) } else { self.deadline };
+        match (whose, self.step) {
+            (Whose::Task, Step::Callback) => self.task_limit(now),
+            (Whose::Task, Step::Delay) => self.task_limit(self.deadline.unwrap_or(now)),
+            (Whose::Job, Step::Callback | Step::Delay | Step::Cancel) => self.job_limit(now),
+            (Whose::Task, Step::Cancel | Step::Drain | Step::Hook)
+            | (Whose::Job, Step::Drain | Step::Hook)
+            | (Whose::Extra, Step::Callback | Step::Hook) => waiting,
+            _ => self.end,
+        }
+    }
+}
+
+impl Step {
+    fn next(self) -> Self {
+        match self {
+            Self::Run => Self::Callback,
+            Self::Callback => Self::Delay,
+            Self::Delay => Self::Cancel,
+            Self::Cancel => Self::Drain,
+            Self::Drain => Self::Hook,
+            Self::Hook => Self::Close,
+            Self::Close | Self::End => Self::End,
+        }
+    }
+}
+

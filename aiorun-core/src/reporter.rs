@@ -1,0 +1,222 @@
+//! The reporting thread: everything foreign that the supervisor has to call runs here — the
+//! subscriber of `tracing`, the two handlers, the `Display` of errors — so that none of it can hold
+//! up the control thread. The user's runtime is entered on it.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::config::{ErrorHandler, ShutdownHandler, SignalAction};
+use crate::error::{How, UnhandledError};
+use crate::handle::Handle;
+use crate::log::Line;
+use crate::output::{Origin, Problem, message};
+use crate::run::Run;
+use crate::signals::Signal;
+
+/// How long the supervisor waits for the thread, whatever for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Something to do for the reporting thread.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Line(Line),
+    /// A failure that nobody saw; goes to the handler.
+    Unhandled(Origin, Problem),
+    /// The failure of the callback, which is nobody's else.
+    Callback(Origin, Problem),
+    Ask(Signal, oneshot::Sender<SignalAction>),
+    Stop,
+}
+
+/// The thread, from the side of who waits for it.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    /// Disconnected when the thread ends.
+    ended: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What the thread calls.
+pub(crate) struct Handlers {
+    pub(crate) shutdown: Option<ShutdownHandler>,
+    pub(crate) error: Option<ErrorHandler>,
+}
+
+struct Desk {
+    run: Arc<Run>,
+    handlers: Handlers,
+}
+
+impl Reporter {
+    /// Starts the thread; `run` has a runtime already.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had.
+    pub(crate) fn start(
+        run: Arc<Run>,
+        messages: Receiver<Message>,
+        handlers: Handlers,
+    ) -> io::Result<Self> {
+        let (end, ended) = mpsc::channel();
+        let dispatch = Dispatch::of_this_thread();
+        let desk = Desk { run, handlers };
+        let thread = thread::Builder::new()
+            .name("aiorun-report".into())
+            .spawn(move || {
+                let _end: Sender<()> = end;
+                dispatch.with(|| desk.work(&messages));
+            })?;
+        Ok(Self { ended, thread })
+    }
+
+    /// Waits for the thread to end, which it was told to; at most [`PATIENCE`]. One that does not
+    /// is left to itself.
+    pub(crate) fn wait(self) {
+        if self.ended.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+            let _ = self.thread.join();
+        }
+    }
+}
+
+impl Desk {
+    fn work(self, messages: &Receiver<Message>) {
+        let runtime = self.run.runtime();
+        let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+        while let Ok(message) = messages.recv() {
+            if matches!(message, Message::Stop) {
+                return;
+            }
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.handle(message))) {
+                complain("log", &*payload);
+            }
+        }
+    }
+
+    fn handle(&self, message: Message) {
+        match message {
+            Message::Line(line) => line.emit(),
+            Message::Unhandled(origin, problem) => self.unhandled(UnhandledError::new(origin, problem)),
+            Message::Callback(origin, problem) => {
+                let failure = UnhandledError::new(origin, problem);
+                self.run.record(failure.clone());
+                Line::Failure(failure).emit();
+            }
+            Message::Ask(signal, answer) => {
+                let _ = answer.send(self.ask(signal));
+            }
+            Message::Stop => {}
+        }
+    }
+
+    fn unhandled(&self, failure: UnhandledError) {
+        self.run.record(failure.clone());
+        match &self.handlers.error {
+            None => Line::Failure(failure).emit(),
+            Some(handler) => {
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(&failure))) {
+                    Line::Failure(failure).emit();
+                    complain("unhandled_error_handler", &*payload);
+                }
+            }
+        }
+    }
+
+    fn ask(&self, signal: Signal) -> SignalAction {
+        let Some(handler) = &self.handlers.shutdown else { return SignalAction::Stop };
+        let handle = Handle::new(Arc::clone(&self.run));
+        catch_unwind(AssertUnwindSafe(|| handler(signal, &handle))).unwrap_or_else(|payload| {
+            complain("shutdown_handler", &*payload);
+            SignalAction::Stop
+        })
+    }
+}
+
+fn complain(which: &'static str, payload: &(dyn std::any::Any + Send)) {
+    let line = Line::Handler { which, message: message(payload) };
+    // The subscriber itself may be what panics.
+    let _ = catch_unwind(AssertUnwindSafe(|| line.emit()));
+}
+
+impl UnhandledError {
+    /// Formats the error, so for the reporting thread only.
+    fn new(origin: Origin, problem: Problem) -> Self {
+        let (how, message, source) = match problem {
+            Problem::Panicked(message) => (How::Panicked, message, None),
+            Problem::Failed(error) => {
+                let text = catch_unwind(AssertUnwindSafe(|| chain(&*error)))
+                    .unwrap_or_else(|_| "an error whose `Display` panicked".into());
+                (How::Failed, text, Some(Arc::from(error)))
+            }
+            other => return Self::unformatted(origin, &other),
+        };
+        Self { origin, how, message, source }
+    }
+
+    /// What can be said without calling foreign code.
+    pub(crate) fn unformatted(origin: Origin, problem: &Problem) -> Self {
+        let (how, message) = match problem {
+            Problem::Panicked(message) => (How::Panicked, message.clone()),
+            Problem::Failed(_) => (How::Failed, "its error could not be shown in time".into()),
+            Problem::Unread => (How::Failed, "its `JoinHandle` was not read".into()),
+            Problem::Ended => (How::Ended, "came to an end".into()),
+        };
+        Self { origin, how, message, source: None }
+    }
+}
+
+/// An error with its causes, where the text of one does not contain the next already.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            let _ = write!(text, ": {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The subscriber of the thread that started the run, where it has one of its own.
+struct Dispatch {
+    #[cfg(feature = "tracing")]
+    own: Option<tracing::Dispatch>,
+}
+
+impl Dispatch {
+    #[cfg(feature = "tracing")]
+    fn of_this_thread() -> Self {
+        let own = tracing::dispatcher::get_default(Clone::clone);
+        let nobody = own.is::<tracing::subscriber::NoSubscriber>();
+        Self { own: (!nobody).then_some(own) }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn with(self, work: impl FnOnce()) {
+        match self.own {
+            Some(own) => tracing::dispatcher::with_default(&own, work),
+            None => work(),
+        }
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    fn of_this_thread() -> Self {
+        Self {}
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    fn with(self, work: impl FnOnce()) {
+        let Self {} = self;
+        work();
+    }
+}

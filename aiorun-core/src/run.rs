@@ -1,0 +1,252 @@
+//! What the threads of one run share.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use futures::channel::oneshot;
+use futures::future::Shared;
+use tokio::runtime;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::current::Claim;
+use crate::error::UnhandledError;
+use crate::exit::StopReason;
+use crate::output::{Origin, Problem};
+use crate::pause::Pause;
+use crate::phase::{Machine, Phase, Whose};
+use crate::registry::Registry;
+use crate::reporter::Message;
+use crate::signals::Arrival;
+use crate::sync::lock_std as lock;
+use crate::task::Id;
+
+/// Something that the control thread is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The runtime is there, and main about to start; answered where a signal came meanwhile.
+    Started(tokio::sync::oneshot::Sender<bool>),
+    MainEnded(MainEnd),
+    Stop(Option<ExitCode>),
+    /// A failure nobody saw, and that stops the program.
+    TaskFailed(Origin, Problem),
+    CriticalEnded(Origin, Problem),
+    CallbackFailed(Problem),
+    /// With the message of its panic.
+    HookEnded(Option<String>),
+    Signal(Arrival),
+    /// Whoever supervised has been dropped.
+    Abandon,
+    RuntimeClosed,
+}
+
+/// How main ended.
+#[derive(Debug)]
+pub(crate) enum MainEnd {
+    Returned,
+    Failed(ExitCode),
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// An exit hook that waits for its turn.
+pub(crate) struct Hook {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) future: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Resolves with the reason to stop.
+pub(crate) type Stopped = Shared<oneshot::Receiver<StopReason>>;
+
+pub(crate) struct Run {
+    pub(crate) registry: &'static Registry,
+    /// The run's number.
+    pub(crate) epoch: u64,
+    pub(crate) started: Instant,
+    pub(crate) machine: Mutex<Machine>,
+    pub(crate) reporter: Sender<Message>,
+    pub(crate) stopped: Stopped,
+    pub(crate) hooks: Mutex<Vec<Hook>>,
+    /// Whether an unhandled failure stops the program.
+    pub(crate) stop_on_unhandled_errors: bool,
+    commands: UnboundedSender<Command>,
+    runtime: OnceLock<runtime::Handle>,
+    claim: Mutex<Option<Claim>>,
+    /// A signal came before main was started.
+    early_signal: AtomicBool,
+    /// Holds the clock of the runtime, where it may be paused.
+    pause: Option<Arc<Pause>>,
+    /// The debt of a change in the registry is noted.
+    change_owed: AtomicBool,
+    /// Failures in the hands of somebody who has not looked yet.
+    unread: Mutex<BTreeMap<Id, Origin>>,
+    failures: Mutex<Vec<UnhandledError>>,
+}
+
+/// What a run is made of.
+pub(crate) struct Parts {
+    pub(crate) default_marks: u32,
+    pub(crate) machine: Machine,
+    pub(crate) reporter: Sender<Message>,
+    pub(crate) stopped: Stopped,
+    pub(crate) commands: UnboundedSender<Command>,
+    pub(crate) stop_on_unhandled_errors: bool,
+    pub(crate) may_pause: bool,
+}
+
+impl Run {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let (registry, epoch) = Registry::open(parts.default_marks);
+        let run = Arc::new(Self {
+            registry,
+            epoch,
+            started: Instant::now(),
+            machine: Mutex::new(parts.machine),
+            reporter: parts.reporter,
+            stopped: parts.stopped,
+            hooks: Mutex::new(Vec::new()),
+            stop_on_unhandled_errors: parts.stop_on_unhandled_errors,
+            commands: parts.commands,
+            runtime: OnceLock::new(),
+            claim: Mutex::default(),
+            early_signal: AtomicBool::new(false),
+            pause: parts.may_pause.then(Arc::default),
+            change_owed: AtomicBool::new(false),
+            unread: Mutex::default(),
+            failures: Mutex::default(),
+        });
+        registry.attach(Arc::clone(&run));
+        run
+    }
+
+    /// Names the runtime that the run lives on.
+    pub(crate) fn settle_on(&self, runtime: runtime::Handle, claim: Claim) {
+        let _ = self.runtime.set(runtime);
+        *lock(&self.claim) = Some(claim);
+    }
+
+    /// The end: the runtime may have another supervisor, the registry another run.
+    pub(crate) fn abolish(&self) {
+        self.registry.set_phase(Phase::Closed);
+        let (claim, hooks) = (lock(&self.claim).take(), std::mem::take(&mut *lock(&self.hooks)));
+        drop((claim, hooks));
+        self.say(Message::Stop);
+        self.registry.retire();
+    }
+
+    pub(crate) fn note_early_signal(&self) {
+        self.early_signal.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_early_signal(&self) -> bool {
+        self.early_signal.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn runtime(&self) -> Option<runtime::Handle> {
+        self.runtime.get().cloned()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.registry.phase(self.epoch)
+    }
+
+    /// Tells the control thread, which owes a step from now on.
+    pub(crate) fn send(&self, command: Command) {
+        self.owe();
+        if self.commands.send(command).is_err() {
+            self.pay();
+        }
+    }
+
+    pub(crate) fn say(&self, message: Message) {
+        let _ = self.reporter.send(message);
+    }
+
+    fn owe(&self) {
+        if let (Some(pause), Some(runtime)) = (&self.pause, self.runtime.get()) {
+            pause.owe(runtime);
+        }
+    }
+
+    /// The control thread has done a step that it owed.
+    pub(crate) fn pay(&self) {
+        if let Some(pause) = &self.pause {
+            pause.pay();
+        }
+    }
+
+    /// Something has ended that the control thread may be waiting for.
+    pub(crate) fn owe_change(&self) {
+        if self.pause.is_some() && !self.change_owed.swap(true, Ordering::SeqCst) {
+            self.owe();
+        }
+    }
+
+    /// The control thread has looked at the registry since this was last called.
+    pub(crate) fn change_seen(&self) -> bool {
+        self.pause.is_some() && self.change_owed.swap(false, Ordering::SeqCst)
+    }
+
+    /// A task has failed; somebody may look at it yet.
+    pub(crate) fn failed(&self, origin: &Origin) {
+        lock(&self.unread).insert(origin.id, origin.clone());
+    }
+
+    /// Somebody has looked.
+    pub(crate) fn seen(&self, id: Id) {
+        lock(&self.unread).remove(&id);
+    }
+
+    /// Nobody will ever look.
+    pub(crate) fn unhandled(&self, origin: Origin, problem: Problem) {
+        if lock(&self.unread).remove(&origin.id).is_none() {
+            return;
+        }
+        if self.stop_on_unhandled_errors {
+            let unformatted = match &problem {
+                Problem::Panicked(message) => Problem::Panicked(message.clone()),
+                _ => Problem::Unread,
+            };
+            self.send(Command::TaskFailed(origin.clone(), unformatted));
+        }
+        self.say(Message::Unhandled(origin, problem));
+    }
+
+    /// At the end, what nobody has looked at counts as unhandled.
+    pub(crate) fn sweep_unread(&self) {
+        let unread: Vec<Origin> = lock(&self.unread).values().cloned().collect();
+        for origin in unread {
+            self.unhandled(origin, Problem::Unread);
+        }
+    }
+
+    /// Keeps a failure for the report.
+    pub(crate) fn record(&self, failure: UnhandledError) {
+        lock(&self.failures).push(failure);
+    }
+
+    pub(crate) fn take_failures(&self) -> Vec<UnhandledError> {
+        std::mem::take(&mut lock(&self.failures))
+    }
+
+    /// How long `whose` has left.
+    pub(crate) fn time_left(&self, whose: Whose) -> Option<Duration> {
+        let now = self.started.elapsed();
+        let limit = lock(&self.machine).limit(now, whose)?;
+        Some(limit.saturating_sub(now))
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,69 @@
+//! The user's runtime: how it is built from the options, driven, and closed.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, Runtime};
+
+use crate::config::{Flavor, Options};
+
+/// Main would otherwise have 2 MiB on a worker where it had 8 on the main thread. Reserved, not
+/// resident.
+const STACK: usize = 8 << 20;
+
+pub(crate) enum UserRuntime {
+    Shared(Runtime),
+    Local(LocalRuntime),
+}
+
+impl UserRuntime {
+    pub(crate) fn build(options: &Options) -> io::Result<Self> {
+        let flavor = options.flavor();
+        let mut builder = match flavor {
+            #[cfg(feature = "multi-thread")]
+            Flavor::MultiThread => Builder::new_multi_thread(),
+            _ => Builder::new_current_thread(),
+        };
+        builder.enable_all();
+        builder.thread_stack_size(options.thread_stack_size.unwrap_or(STACK));
+        #[cfg(feature = "multi-thread")]
+        if let Some(workers) = options.worker_threads {
+            builder.worker_threads(workers);
+        }
+        if let Some(workers) = options.executor_workers {
+            builder.max_blocking_threads(workers);
+        }
+        if let Some(name) = &options.name {
+            builder.name(name);
+            builder.thread_name(name);
+        }
+        #[cfg(feature = "test-util")]
+        builder.start_paused(options.start_paused == Some(true));
+        match flavor {
+            Flavor::Local => builder.build_local(LocalOptions::default()).map(Self::Local),
+            _ => builder.build().map(Self::Shared),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        match self {
+            Self::Shared(runtime) => runtime.handle(),
+            Self::Local(runtime) => runtime.handle(),
+        }
+    }
+
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Self::Shared(runtime) => runtime.block_on(future),
+            Self::Local(runtime) => runtime.block_on(future),
+        }
+    }
+
+    /// Drops what is left of the tasks and waits for the runtime's threads, at most `most`.
+    pub(crate) fn close(self, most: Duration) {
+        match self {
+            Self::Shared(runtime) => runtime.shutdown_timeout(most),
+            Self::Local(runtime) => runtime.shutdown_timeout(most),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Signals by signal-hook, as a stream on the control thread.
+
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use futures::StreamExt as _;
+use signal_hook::consts;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::{SigId, flag, low_level};
+use signal_hook_tokio::SignalsInfo;
+
+use super::{Arrival, Signal};
+
+/// The signals of one supervisor, from `install` to the drop.
+pub(crate) struct Signals {
+    stream: SignalsInfo<WithOrigin>,
+    _handled: Vec<Handled>,
+}
+
+impl Signals {
+    /// Installs handlers; to be called inside a runtime with I/O enabled. `None` where there is
+    /// nothing to listen to.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses, say because there is no file descriptor left.
+    pub(crate) fn install(signals: &[Signal]) -> io::Result<Option<Self>> {
+        if signals.is_empty() {
+            return Ok(None);
+        }
+        let numbers: Vec<c_int> = signals.iter().copied().filter_map(number).collect();
+        let handled = numbers.iter().copied().map(Handled::take).collect::<io::Result<_>>()?;
+        let stream = SignalsInfo::with_exfiltrator(&numbers, WithOrigin::default())?;
+        Ok(Some(Self { stream, _handled: handled }))
+    }
+
+    /// The next signal; `None` when there will be no more.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
+        loop {
+            let Some(origin) = ready!(self.stream.poll_next_unpin(cx)) else {
+                return Poll::Ready(None);
+            };
+            if let Some(signal) = from_number(origin.signal) {
+                let sender = origin.process.map(|process| i64::from(process.pid));
+                return Poll::Ready(Some(Arrival { signal, sender }));
+            }
+        }
+    }
+}
+
+/// Leaves the process at once: no destructor, no `atexit` handler, no lock.
+pub(crate) fn leave(code: u8) -> ! {
+    low_level::exit(c_int::from(code))
+}
+
+/// Leaves the process from within the signal handler, once armed.
+pub(crate) struct RepeatedExit {
+    armed: Arc<AtomicBool>,
+    registered: Vec<SigId>,
+}
+
+impl RepeatedExit {
+    pub(crate) fn install(signals: &[Signal]) -> io::Result<Self> {
+        let armed = Arc::new(AtomicBool::new(false));
+        let mut exit = Self { armed, registered: Vec::new() };
+        for signal in signals {
+            let Some(number) = number(*signal) else { continue };
+            let status = c_int::from(signal.exit_code());
+            let armed = Arc::clone(&exit.armed);
+            exit.registered.push(flag::register_conditional_shutdown(number, status, armed)?);
+        }
+        Ok(exit)
+    }
+
+    pub(crate) fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for RepeatedExit {
+    fn drop(&mut self) {
+        for id in self.registered.drain(..) {
+            low_level::unregister(id);
+        }
+    }
+}
+
+/// For each signal that acted by default when we first met it: how many supervisors handle it, and
+/// whether it is to act by default again because none does. signal-hook never takes a handler
+/// away, so the default action is performed by a handler of its own.
+static DEFAULTS: Mutex<Option<HashMap<c_int, DefaultAction>>> = Mutex::new(None);
+
+struct DefaultAction {
+    handled_by: usize,
+    acts: Arc<AtomicBool>,
+}
+
+/// One supervisor's share in one signal.
+struct Handled(c_int);
+
+impl Handled {
+    fn take(signal: c_int) -> io::Result<Self> {
+        let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let defaults = defaults.get_or_insert_default();
+        if !defaults.contains_key(&signal) && acts_by_default(signal) {
+            let acts = Arc::new(AtomicBool::new(false));
+            flag::register_conditional_default(signal, Arc::clone(&acts))?;
+            defaults.insert(signal, DefaultAction { handled_by: 0, acts });
+        }
+        if let Some(default) = defaults.get_mut(&signal) {
+            default.handled_by += 1;
+            default.acts.store(false, Ordering::SeqCst);
+        }
+        Ok(Self(signal))
+    }
+}
+
+impl Drop for Handled {
+    fn drop(&mut self) {
+        let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(default) = defaults.as_mut().and_then(|all| all.get_mut(&self.0)) {
+            default.handled_by -= 1;
+            if default.handled_by == 0 {
+                default.acts.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// Whether nobody handles or ignores the signal yet. Linux tells in `/proc`; where it does not,
+/// nobody is assumed to, as in a program that has just started.
+fn acts_by_default(signal: c_int) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
+    let has = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        mask >> (signal - 1) & 1 == 1
+    };
+    !has("SigCgt:") && !has("SigIgn:")
+}
+
+const NUMBERS: [(Signal, c_int); 18] = [
+    (Signal::HUP, consts::SIGHUP),
+    (Signal::INT, consts::SIGINT),
+    (Signal::QUIT, consts::SIGQUIT),
+    (Signal::KILL, consts::SIGKILL),
+    (Signal::USR1, consts::SIGUSR1),
+    (Signal::USR2, consts::SIGUSR2),
+    (Signal::PIPE, consts::SIGPIPE),
+    (Signal::ALRM, consts::SIGALRM),
+    (Signal::TERM, consts::SIGTERM),
+    (Signal::CHLD, consts::SIGCHLD),
+    (Signal::CONT, consts::SIGCONT),
+    (Signal::STOP, consts::SIGSTOP),
+    (Signal::TSTP, consts::SIGTSTP),
+    (Signal::TTIN, consts::SIGTTIN),
+    (Signal::TTOU, consts::SIGTTOU),
+    (Signal::URG, consts::SIGURG),
+    (Signal::WINCH, consts::SIGWINCH),
+    (Signal::IO, consts::SIGIO),
+];
+
+pub(super) fn number(signal: Signal) -> Option<c_int> {
+    NUMBERS.iter().find(|(known, _)| *known == signal).map(|(_, number)| *number)
+}
+
+fn from_number(number: c_int) -> Option<Signal> {
+    NUMBERS.iter().find(|(_, known)| *known == number).map(|(signal, _)| *signal)
+}

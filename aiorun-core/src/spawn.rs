@@ -1,0 +1,321 @@
+//! Starting tasks and jobs: the only file that hands work to tokio on behalf of users.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::panic::Location;
+
+use crate::current;
+use crate::join::JoinHandle;
+use crate::output::{Origin, Output};
+use crate::registry::{Birth, PROTECTED, Slot};
+use crate::run::Run;
+use crate::supervised::{Ending, Fallible, Job, Place, Plain, Supervised};
+use crate::task::{Builder, Id, Kind};
+
+fn anonymous(kind: Kind, marks: u32, location: &'static Location<'static>) -> Birth {
+    Birth { kind, name: None, location, marks }
+}
+
+/// Starts a task: [`tokio::spawn`], supervised.
+///
+/// The task is cancelled and awaited at shutdown. Where that has begun already, see
+/// [`Phase::Cancelling`](crate::Phase::Cancelling): a task spawned by one that is being cancelled
+/// is cancelled with it, one spawned in a cleanup runs and is awaited, and after the end the future
+/// is dropped and the handle says cancelled.
+///
+/// # Panics
+///
+/// Outside a supervisor. [`Handle::try_current`](crate::Handle::try_current) tells.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     let task = aiorun::spawn(async { "done" });
+///     assert_eq!(task.await.unwrap(), "done");
+///     aiorun::stop();
+/// }
+/// ```
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    asynchronous(anonymous(Kind::Async, 0, Location::caller()), future)
+}
+
+/// Starts a task that can fail: an `Err` that nobody saw is an unhandled failure, as a panic is.
+///
+/// An `Err` counts as seen when it was taken out of the [`JoinHandle`].
+///
+/// # Panics
+///
+/// Outside a supervisor.
+///
+/// ```
+/// let exit = aiorun::Builder::new().stop_on_unhandled_errors(true).run(async {
+///     aiorun::spawn_fallible(async { Err::<(), _>("the disk is full") });
+/// });
+/// assert!(exit.into_result().unwrap_err().to_string().contains("the disk is full"));
+/// ```
+#[track_caller]
+pub fn spawn_fallible<F, T, E>(future: F) -> JoinHandle<Result<T, E>>
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    fallible(anonymous(Kind::Async, 0, Location::caller()), future)
+}
+
+/// Starts a task that need not be `Send`, on the current thread: [`tokio::task::spawn_local`],
+/// supervised.
+///
+/// # Panics
+///
+/// Outside a supervisor, or where tokio has no place for local tasks: choose `flavor = "local"`,
+/// or bring a [`LocalSet`](tokio::task::LocalSet).
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// #[aiorun::main(flavor = "local")]
+/// async fn main() {
+///     let shared = Rc::new(5);
+///     let task = aiorun::spawn_local(async move { *shared });
+///     assert_eq!(task.await.unwrap(), 5);
+///     aiorun::stop();
+/// }
+/// ```
+#[track_caller]
+pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    local(anonymous(Kind::Local, 0, Location::caller()), future)
+}
+
+/// Runs a blocking job on a thread of the blocking pool: [`tokio::task::spawn_blocking`],
+/// supervised.
+///
+/// Shutdown never cancels a job, queued or running: it waits for all of them within
+/// `timeout_executor_shutdown`, and names those that it has to abandon.
+///
+/// # Panics
+///
+/// Outside a supervisor.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     let sum = aiorun::spawn_blocking(|| (1..=10).sum::<u32>());
+///     assert_eq!(sum.await.unwrap(), 55);
+///     aiorun::stop();
+/// }
+/// ```
+#[track_caller]
+pub fn spawn_blocking<F, R>(job: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    blocking(anonymous(Kind::Blocking, 0, Location::caller()), job)
+}
+
+/// Starts a *protected* task, at once: shutdown does not cancel it, and waits for it within
+/// `timeout_task_shutdown`.
+///
+/// The caller may be cancelled meanwhile, and need not await the handle at all. The task hears of
+/// the shutdown through [`stopping`](crate::stopping). The Python package has a function of the
+/// same name, which has to be awaited.
+///
+/// # Panics
+///
+/// Outside a supervisor.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     let saved = aiorun::shutdown_waits_for(async { "saved" });
+///     aiorun::stop();
+///     assert_eq!(saved.await.unwrap(), "saved");
+/// }
+/// ```
+#[track_caller]
+pub fn shutdown_waits_for<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    asynchronous(anonymous(Kind::Async, PROTECTED, Location::caller()), future)
+}
+
+/// Names a task that is to be started, and gives it other properties: see [`task::Builder`].
+///
+/// [`task::Builder`]: crate::task::Builder
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     let task = aiorun::task("greeter").spawn(async { "hello" });
+///     assert_eq!(task.await.unwrap(), "hello");
+///     aiorun::stop();
+/// }
+/// ```
+pub fn task(name: impl Into<Cow<'static, str>>) -> Builder {
+    Builder::new(name.into())
+}
+
+#[track_caller]
+pub(crate) fn asynchronous<F>(birth: Birth, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match place(birth) {
+        Ok((slot, origin)) => supervised::<_, Plain>(slot, origin, future),
+        Err(origin) => JoinHandle::too_late(origin),
+    }
+}
+
+#[track_caller]
+pub(crate) fn fallible<F, T, E>(birth: Birth, future: F) -> JoinHandle<Result<T, E>>
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    match place(birth) {
+        Ok((slot, origin)) => supervised::<_, Fallible>(slot, origin, future),
+        Err(origin) => JoinHandle::too_late(origin),
+    }
+}
+
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "the home of tasks")]
+fn supervised<F, E>(slot: &'static Slot, origin: Origin, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    E: Ending<F::Output> + 'static,
+{
+    let future = Supervised::<F, E>::new(future, Place::new(slot));
+    JoinHandle::new(tokio::spawn(future), slot, origin)
+}
+
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "the home of tasks")]
+pub(crate) fn local<F>(birth: Birth, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    match place(birth) {
+        Ok((slot, origin)) => {
+            let future = Supervised::<F, Plain>::new(future, Place::new(slot));
+            JoinHandle::new(tokio::task::spawn_local(future), slot, origin)
+        }
+        Err(origin) => JoinHandle::too_late(origin),
+    }
+}
+
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "the home of jobs")]
+pub(crate) fn blocking<F, R>(birth: Birth, job: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    match place(birth) {
+        Ok((slot, origin)) => {
+            let job = Job::new(job, Place::new(slot));
+            JoinHandle::new(tokio::task::spawn_blocking(|| job.run::<R, Plain>()), slot, origin)
+        }
+        Err(origin) => JoinHandle::too_late(origin),
+    }
+}
+
+/// A task on the runtime of `run`, from whatever thread.
+pub(crate) fn task_on<F>(
+    run: &Run,
+    location: &'static Location<'static>,
+    future: F,
+) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let parent = current::slot().filter(|slot| std::ptr::eq(slot.registry(), run.registry));
+    let birth = anonymous(Kind::Async, 0, location);
+    let (runtime, placed) = (run.runtime(), reserve_in(run, parent, birth));
+    match (runtime, placed) {
+        (Some(runtime), Ok((slot, origin))) => {
+            let future = Supervised::<F, Plain>::new(future, Place::new(slot));
+            JoinHandle::new(runtime.spawn(future), slot, origin)
+        }
+        (None, Ok((slot, origin))) => {
+            drop(Place::new(slot));
+            JoinHandle::too_late(origin)
+        }
+        (_, Err(origin)) => JoinHandle::too_late(origin),
+    }
+}
+
+/// A task of the supervisor itself. `None` when the run is over.
+pub(crate) fn internal<F, E>(run: &Run, birth: Birth, future: F) -> Option<(&'static Slot, Id)>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    E: Ending<F::Output> + 'static,
+{
+    let runtime = run.runtime()?;
+    let (slot, origin) = reserve_in(run, None, birth).ok()?;
+    drop(runtime.spawn(Supervised::<F, E>::new(future, Place::new(slot))));
+    Some((slot, origin.id))
+}
+
+/// As [`internal`], on the blocking pool.
+pub(crate) fn internal_blocking<F, R, E>(run: &Run, birth: Birth, job: F) -> Option<(&'static Slot, Id)>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+    E: Ending<R> + 'static,
+{
+    let runtime = run.runtime()?;
+    let (slot, origin) = reserve_in(run, None, birth).ok()?;
+    let job = Job::new(job, Place::new(slot));
+    drop(runtime.spawn_blocking(|| -> Output<R> { job.run::<R, E>() }));
+    Some((slot, origin.id))
+}
+
+/// A place in the registry of the caller's supervisor. `Err` when its run is over.
+#[track_caller]
+fn place(birth: Birth) -> Result<(&'static Slot, Origin), Origin> {
+    if let Some(parent) = current::slot() {
+        let registry = parent.registry();
+        return registry.reserve(registry.epoch(), Some(parent), birth);
+    }
+    match current::run() {
+        Some(run) => reserve_in(&run, None, birth),
+        None => outside("spawn"),
+    }
+}
+
+pub(crate) fn reserve_in(
+    run: &Run,
+    parent: Option<&Slot>,
+    birth: Birth,
+) -> Result<(&'static Slot, Origin), Origin> {
+    run.registry.reserve(run.epoch, parent, birth)
+}
+
+/// The panic of whatever needs a supervisor and finds none.
+#[cold]
+#[track_caller]
+pub(crate) fn outside(what: &str) -> ! {
+    panic!(
+        "`aiorun::{what}` was called outside a supervisor: start the program with \
+         `#[aiorun::main]` or `aiorun::run`, or ask `aiorun::Handle::try_current()` first"
+    );
+}

@@ -1,0 +1,283 @@
+//! The wrapper around every future that the supervisor owns.
+
+use std::any::Any;
+use std::error::Error;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::task::{Context, Poll};
+use std::thread::panicking;
+
+use pin_project_lite::pin_project;
+
+use crate::callback::CallbackResult;
+use crate::current;
+use crate::output::{Failed, Output, Panicked, Problem, message};
+use crate::registry::{Outcome, Slot, Verdict};
+use crate::run::{Command, MainEnd};
+use crate::task::{Id, Kind};
+use crate::thread;
+
+pin_project! {
+    /// A future with a place in the registry. `E` says what its end means.
+    pub(crate) struct Supervised<F, E> {
+        #[pin]
+        future: F,
+        // After the future: a slot is free when all that the task owned is gone.
+        place: Place,
+        ending: PhantomData<fn() -> E>,
+    }
+
+    impl<F, E> PinnedDrop for Supervised<F, E> {
+        fn drop(this: Pin<&mut Self>) {
+            if panicking() {
+                this.project().place.unwinding = true;
+            }
+        }
+    }
+}
+
+/// A slot in use; its drop frees it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    slot: &'static Slot,
+    /// Its drop began while the thread was panicking for another reason.
+    unwinding: bool,
+}
+
+/// What the end of a task means: to its handle, and to the run.
+pub(crate) trait Ending<T> {
+    fn returned(value: T, slot: &'static Slot) -> Output<T>;
+    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<T>;
+}
+
+/// A failure is its handle's; unseen, it is the run's.
+#[derive(Debug)]
+pub(crate) struct Plain;
+/// As [`Plain`], and an `Err` is a failure.
+#[derive(Debug)]
+pub(crate) struct Fallible;
+/// The run's main.
+#[derive(Debug)]
+pub(crate) struct Main;
+/// The shutdown callback.
+#[derive(Debug)]
+pub(crate) struct Callback;
+/// An exit hook.
+#[derive(Debug)]
+pub(crate) struct Hook;
+
+impl<F, E> Supervised<F, E> {
+    pub(crate) fn new(future: F, place: Place) -> Self {
+        Self { future, place, ending: PhantomData }
+    }
+}
+
+impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
+    type Output = Output<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let slot = this.place.slot;
+        if slot.needs_attention() && slot.attend(cx.waker()) == Verdict::Drop {
+            // The caller drops the future now, which is suspended or was never polled.
+            return Poll::Ready(Output::Cancelled);
+        }
+        let future = this.future;
+        let result = {
+            let _running = Running::new(slot);
+            catch_unwind(AssertUnwindSafe(|| future.poll(cx)))
+        };
+        match result {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(E::returned(value, slot)),
+            Err(payload) => Poll::Ready(panicked::<_, E>(payload, slot)),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn panicked<T, E: Ending<T>>(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<T> {
+    slot.settle(Outcome::Panicked);
+    E::panicked(payload, slot)
+}
+
+/// While it lives, the slot's task is the current one and runs on this thread.
+struct Running {
+    slot: &'static Slot,
+    _entered: current::Entered,
+}
+
+impl Running {
+    fn new(slot: &'static Slot) -> Self {
+        slot.enter(thread::number());
+        Self { slot, _entered: current::enter(Some(slot)) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.slot.leave();
+    }
+}
+
+/// A job for the blocking pool with a place in the registry.
+pub(crate) struct Job<F> {
+    job: F,
+    // After the job, as in `Supervised`.
+    place: Place,
+}
+
+impl<F> Job<F> {
+    pub(crate) fn new(job: F, place: Place) -> Self {
+        Self { job, place }
+    }
+
+    pub(crate) fn run<T, E: Ending<T>>(self) -> Output<T>
+    where
+        F: FnOnce() -> T,
+    {
+        let Self { job, place } = self;
+        let slot = place.slot;
+        if slot.start_job() == Verdict::Drop {
+            return Output::Cancelled;
+        }
+        let _running = Running::new(slot);
+        match catch_unwind(AssertUnwindSafe(job)) {
+            Ok(value) => E::returned(value, slot),
+            Err(payload) => panicked::<_, E>(payload, slot),
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn new(slot: &'static Slot) -> Self {
+        Self { slot, unwinding: false }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let slot = self.slot;
+        if panicking() && !self.unwinding {
+            // tokio has caught it and hands the payload to the task's handle.
+            slot.settle(Outcome::Panicked);
+            if let (Some(run), Some(origin)) = (slot.registry().run(), slot.origin()) {
+                run.failed(&origin);
+                run.unhandled(origin, Problem::Panicked("a destructor panicked".into()));
+            }
+        }
+        if slot.is_critical() {
+            critical_ended(slot, Problem::Ended);
+        }
+        slot.free();
+    }
+}
+
+impl<T> Ending<T> for Plain {
+    fn returned(value: T, slot: &'static Slot) -> Output<T> {
+        slot.settle(Outcome::Completed);
+        Output::Value(value)
+    }
+
+    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<T> {
+        if slot.is_critical() {
+            critical_ended(slot, Problem::Panicked(message(&*payload)));
+        }
+        match (slot.registry().run(), slot.origin()) {
+            (Some(run), Some(origin)) => {
+                Output::Panicked(Box::new(Panicked::new(run, origin, payload)))
+            }
+            _ => Output::Cancelled,
+        }
+    }
+}
+
+impl<T, E: Into<Box<dyn Error + Send + Sync>>> Ending<Result<T, E>> for Fallible {
+    fn returned(value: Result<T, E>, slot: &'static Slot) -> Output<Result<T, E>> {
+        if value.is_ok() {
+            return Plain::returned(value, slot);
+        }
+        slot.settle(Outcome::Failed);
+        if slot.is_critical() {
+            critical_ended(slot, Problem::Unread);
+        }
+        match (slot.registry().run(), slot.origin()) {
+            (Some(run), Some(origin)) => Output::Failed(Box::new(Failed::new(
+                run,
+                origin,
+                value,
+                |value| value.err().map(Into::into),
+            ))),
+            _ => Output::Value(value),
+        }
+    }
+
+    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<Result<T, E>> {
+        Plain::panicked(payload, slot)
+    }
+}
+
+/// The first word about a critical task is the run's error; the later ones change nothing.
+#[cold]
+fn critical_ended(slot: &'static Slot, problem: Problem) {
+    if let (Some(run), Some(origin)) = (slot.registry().run(), slot.origin()) {
+        run.send(Command::CriticalEnded(origin, problem));
+    }
+}
+
+/// Tells the control thread. The output is nobody's.
+fn tell<T>(slot: &'static Slot, command: Command) -> Output<T> {
+    if let Some(run) = slot.registry().run() {
+        run.send(command);
+    }
+    Output::Cancelled
+}
+
+impl Ending<ExitCode> for Main {
+    fn returned(code: ExitCode, slot: &'static Slot) -> Output<ExitCode> {
+        let (outcome, end) = if code == ExitCode::SUCCESS {
+            (Outcome::Completed, MainEnd::Returned)
+        } else {
+            (Outcome::Failed, MainEnd::Failed(code))
+        };
+        slot.settle(outcome);
+        tell(slot, Command::MainEnded(end))
+    }
+
+    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<ExitCode> {
+        tell(slot, Command::MainEnded(MainEnd::Panicked(payload)))
+    }
+}
+
+impl Ending<CallbackResult> for Callback {
+    fn returned(result: CallbackResult, slot: &'static Slot) -> Output<CallbackResult> {
+        slot.settle(if result.is_ok() { Outcome::Completed } else { Outcome::Failed });
+        match result {
+            Ok(()) => Output::Cancelled,
+            Err(error) => tell(slot, Command::CallbackFailed(Problem::Failed(error))),
+        }
+    }
+
+    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<CallbackResult> {
+        tell(slot, Command::CallbackFailed(Problem::Panicked(message(&*payload))))
+    }
+}
+
+impl Ending<()> for Hook {
+    fn returned((): (), slot: &'static Slot) -> Output<()> {
+        slot.settle(Outcome::Completed);
+        tell(slot, Command::HookEnded(None))
+    }
+
+    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<()> {
+        tell(slot, Command::HookEnded(Some(message(&*payload))))
+    }
+}
+
+/// Whether the calling code is part of a task of ours, and of which sort.
+pub(crate) fn current_kind() -> Option<(Id, Kind)> {
+    current::slot().and_then(|slot| slot.origin()).map(|origin| (origin.id, origin.kind))
+}

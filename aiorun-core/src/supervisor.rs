@@ -1,0 +1,362 @@
+//! The ways to run: each builds the shared state, starts the control thread, starts main, waits for
+//! the word to close, and puts together the `Exit`.
+
+use std::future::poll_fn;
+use std::panic::Location;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::channel::oneshot as cold;
+use tokio::runtime;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::oneshot;
+
+use crate::builder::Builder;
+use crate::config::{Options, RepeatSignal, SignalExitStatus};
+use crate::control::{ControlThread, Ending, Setup};
+use crate::current::{self, Claim};
+use crate::error::RunError;
+use crate::handle::Handle;
+use crate::exit::{Exit, StopReason};
+use crate::phase::{CLOSE, Machine};
+use crate::registry::{Birth, COOPERATIVE};
+use crate::reporter::{Handlers, Message, Reporter};
+use crate::run::{Command, MainEnd, Parts, Run};
+use crate::runtime::UserRuntime;
+use crate::spawn::{internal, reserve_in};
+use crate::supervised::{self, Place, Supervised, current_kind};
+use crate::task::Kind;
+
+/// Whose the runtime is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Us,
+    Them,
+}
+
+/// Runs with main on this thread, under `block_on`.
+pub(crate) fn run_here<F>(
+    builder: &mut Builder,
+    location: &'static Location<'static>,
+    main: Option<F>,
+) -> Exit
+where
+    F: Future<Output = ExitCode>,
+{
+    run(builder, main.is_some(), |run, runtime, launched| {
+        let main = main.map(|main| Main { main, location });
+        runtime.block_on(launched.drive(run, main))
+    })
+}
+
+/// Runs with main on a worker, where there is one.
+pub(crate) fn run_on_worker<F>(
+    builder: &mut Builder,
+    location: &'static Location<'static>,
+    main: F,
+) -> Exit
+where
+    F: Future<Output = ExitCode> + Send + 'static,
+{
+    if builder.options.flavor() != crate::config::Flavor::MultiThread {
+        return run_here(builder, location, Some(main));
+    }
+    run(builder, true, |run, runtime, launched| {
+        runtime.block_on(async {
+            if launched.may_start(run).await {
+                let birth = Birth { kind: Kind::Main, name: None, location, marks: 0 };
+                internal::<_, supervised::Main>(run, birth, main);
+            }
+            launched.closing().await
+        })
+    })
+}
+
+fn run(
+    builder: &mut Builder,
+    has_main: bool,
+    drive: impl FnOnce(&Arc<Run>, &UserRuntime, &mut Launched) -> Duration,
+) -> Exit {
+    if let Err(what) = builder.options.validate() {
+        return Exit::not_started(RunError::Config(what));
+    }
+    if current_kind().is_some_and(|(_, kind)| kind != Kind::Blocking) {
+        return Exit::not_started(RunError::Config(
+            "`run` was called inside an async task, whose thread must not be blocked: use \
+             `Builder::supervise(..).await` on a runtime of its own, or `spawn_blocking`"
+                .into(),
+        ));
+    }
+    // What runs on this thread from here on belongs to the new runtime.
+    let _outer = current::enter(None);
+    let mut launched = match Launched::start(builder, has_main, Owner::Us) {
+        Ok(launched) => launched,
+        Err(error) => return Exit::not_started(error),
+    };
+    let runtime = match UserRuntime::build(&builder.options) {
+        Ok(runtime) => runtime,
+        Err(error) => return launched.fail(RunError::Start(error)),
+    };
+    if let Err(error) = launched.settle_on(runtime.handle()) {
+        return launched.fail(error);
+    }
+    let run = Arc::clone(&launched.run);
+    if let Some(watcher) = &builder.on_start {
+        let _ = watcher.send(Handle::new(Arc::clone(&run)));
+    }
+    let most = drive(&run, &runtime, &mut launched);
+    runtime.close(most);
+    run.send(Command::RuntimeClosed);
+    let (exit, panic) = launched.finish(&builder.options);
+    builder.main_panic = panic;
+    exit
+}
+
+/// Runs inside a runtime that is there.
+pub(crate) async fn supervise<F>(
+    builder: &mut Builder,
+    location: &'static Location<'static>,
+    main: F,
+) -> Exit
+where
+    F: Future<Output = ExitCode>,
+{
+    let runtime = runtime::Handle::current();
+    if let Err(what) = builder.options.validate_for_supervise() {
+        return Exit::not_started(RunError::Config(what));
+    }
+    let mut launched = match Launched::start(builder, true, Owner::Them) {
+        Ok(launched) => launched,
+        Err(error) => return Exit::not_started(error),
+    };
+    if let Err(error) = launched.settle_on(&runtime) {
+        return launched.fail(error);
+    }
+    let run = Arc::clone(&launched.run);
+    launched.drive(&run, Some(Main { main, location })).await;
+    run.send(Command::RuntimeClosed);
+    // The last lines may take a moment, in which this thread should not be blocked.
+    let options = Options {
+        signal_exit_status: builder.options.signal_exit_status,
+        ..Options::default()
+    };
+    #[expect(clippy::disallowed_methods, reason = "a job of the supervisor's own")]
+    let finished = tokio::task::spawn_blocking(move || launched.finish(&options)).await;
+    match finished {
+        Ok((exit, panic)) => {
+            builder.main_panic = panic;
+            exit
+        }
+        Err(error) => Exit::not_started(RunError::Start(std::io::Error::other(error))),
+    }
+}
+
+/// Main, and where it was started.
+struct Main<F> {
+    main: F,
+    location: &'static Location<'static>,
+}
+
+/// A run whose control thread is up.
+struct Launched {
+    run: Arc<Run>,
+    /// Taken at the end.
+    control: Option<ControlThread>,
+    close: oneshot::Receiver<Duration>,
+    reporter: Option<Reporter>,
+    messages: Option<mpsc::Receiver<Message>>,
+    handlers: Option<Handlers>,
+    owner: Owner,
+}
+
+impl Launched {
+    fn start(builder: &mut Builder, has_main: bool, owner: Owner) -> Result<Self, RunError> {
+        let options = &mut builder.options;
+        let callback = options.callback.take();
+        let may_leave = owner == Owner::Us && !options.test;
+        let repeat = match options.repeat_signal {
+            // Neither a test nor `supervise` ever leaves the process.
+            RepeatSignal::Exit if !may_leave => RepeatSignal::Abort,
+            repeat => repeat,
+        };
+        let (stopping, stopped) = cold::channel();
+        let (commands, commanded) = unbounded_channel();
+        let (say, messages) = mpsc::channel();
+        let (close, closing) = oneshot::channel();
+        let signals = options.signals();
+        let run = Run::new(Parts {
+            default_marks: if options.cooperative { COOPERATIVE } else { 0 },
+            machine: Machine::new(options.limits, repeat, callback.is_some()),
+            reporter: say,
+            stopped: stopped.shared(),
+            commands,
+            stop_on_unhandled_errors: options.stop_on_unhandled_errors(),
+            may_pause: may_pause(options, owner),
+        });
+        let control = ControlThread::start(Setup {
+            run: Arc::clone(&run),
+            commands: commanded,
+            stopping,
+            close,
+            exit_on: (repeat == RepeatSignal::Exit).then(|| signals.clone()),
+            signals,
+            dump_signal: options.dump_signal,
+            callback: callback.map(|it| (it, builder.callback_location.unwrap_or(Location::caller()))),
+            asks_handler: options.shutdown_handler.is_some(),
+            run_forever: options.run_forever(),
+            has_main,
+            may_leave,
+            owns_runtime: owner == Owner::Us,
+        });
+        let control = match control {
+            Ok(control) => control,
+            Err(error) => {
+                run.abolish();
+                return Err(RunError::Start(error));
+            }
+        };
+        let handlers = Handlers {
+            shutdown: options.shutdown_handler.clone(),
+            error: options.error_handler.clone(),
+        };
+        Ok(Self {
+            run,
+            control: Some(control),
+            close: closing,
+            reporter: None,
+            messages: Some(messages),
+            handlers: Some(handlers),
+            owner,
+        })
+    }
+
+    /// Claims the runtime and starts what needs one.
+    fn settle_on(&mut self, runtime: &runtime::Handle) -> Result<(), RunError> {
+        let Some(claim) = Claim::new(runtime, &self.run) else {
+            return Err(RunError::Config(
+                "this runtime has a supervisor already, and it can have one: spawn the work with \
+                 `aiorun::spawn`, or run it on a runtime of its own"
+                    .into(),
+            ));
+        };
+        self.run.settle_on(runtime.clone(), claim);
+        if let (Some(messages), Some(handlers)) = (self.messages.take(), self.handlers.take()) {
+            let reporter = Reporter::start(Arc::clone(&self.run), messages, handlers);
+            self.reporter = Some(reporter.map_err(RunError::Start)?);
+        }
+        Ok(())
+    }
+
+    /// Whether main is to start: not if a signal came during the start.
+    async fn may_start(&self, run: &Run) -> bool {
+        let (go, answer) = oneshot::channel();
+        run.send(Command::Started(go));
+        if run.has_early_signal() { answer.await.unwrap_or(false) } else { true }
+    }
+
+    /// Runs main here until the control thread says close; what is left of it is dropped then.
+    async fn drive<F>(&mut self, run: &Run, main: Option<Main<F>>) -> Duration
+    where
+        F: Future<Output = ExitCode>,
+    {
+        let main = if self.may_start(run).await { main } else { None };
+        let main = main.and_then(|Main { main, location }| {
+            let birth = Birth { kind: Kind::Main, name: None, location, marks: 0 };
+            let (slot, _) = reserve_in(run, None, birth).ok()?;
+            Some(Supervised::<F, supervised::Main>::new(main, Place::new(slot)))
+        });
+        let mut main = pin!(main);
+        let mut closing = pin!(self.closing());
+        poll_fn(|cx| {
+            let ended = main.as_mut().as_pin_mut().is_some_and(|main| main.poll(cx).is_ready());
+            if ended {
+                main.set(None);
+            }
+            closing.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Waits for the word to close; yields how long that may take.
+    async fn closing(&mut self) -> Duration {
+        (&mut self.close).await.unwrap_or(CLOSE)
+    }
+
+    fn fail(mut self, error: RunError) -> Exit {
+        self.run.send(Command::Abandon);
+        self.close.close();
+        self.end();
+        Exit::not_started(error)
+    }
+
+    /// Waits for the control thread, and a moment for the reporting thread.
+    fn end(&mut self) -> Option<Ending> {
+        let ending = self.control.take().map(ControlThread::join);
+        if let Some(reporter) = self.reporter.take() {
+            reporter.wait();
+        }
+        ending
+    }
+
+    fn finish(mut self, options: &Options) -> (Exit, Option<Payload>) {
+        let Some(ending) = self.end() else { unreachable!("a run ends once") };
+        let mut report = ending.report;
+        report.failures = self.run.take_failures();
+        let main = ending.main;
+        let error = ending.error.map(|blame| blame.into_error(main.as_ref(), &report));
+        let code = match (&main, &error) {
+            (Some(MainEnd::Failed(code)), _) => *code,
+            (Some(MainEnd::Panicked(_)), _) => ExitCode::from(101),
+            (_, Some(_)) => ExitCode::FAILURE,
+            (_, None) => match (ending.stop_code, ending.reason) {
+                (Some(code), _) => code,
+                (None, StopReason::Signal(signal))
+                    if options.signal_exit_status == SignalExitStatus::Signal =>
+                {
+                    ExitCode::from(signal.exit_code())
+                }
+                _ => ExitCode::SUCCESS,
+            },
+        };
+        let panic = match main {
+            Some(MainEnd::Panicked(payload)) => Some(payload),
+            _ => None,
+        };
+        // Every error of a run that was started has been shown: by main's `Termination`, by the
+        // panic hook, or in a line of the log.
+        (Exit { reason: ending.reason, error, report, code, shown: true }, panic)
+    }
+}
+
+/// What a panic was raised with.
+pub(crate) type Payload = Box<dyn std::any::Any + Send>;
+
+impl Drop for Launched {
+    /// The future of `supervise` was dropped, or `block_on` panicked. The control thread goes on by
+    /// itself: it cancels everything and cleans up behind itself.
+    fn drop(&mut self) {
+        let Some(control) = self.control.take() else { return };
+        self.close.close();
+        self.run.send(Command::Abandon);
+        if self.owner == Owner::Us {
+            // The runtime is ours and about to be dropped.
+            drop(control.join());
+        }
+    }
+}
+
+/// Whether the runtime's clock may be paused: known for our own, possible for a single-threaded one
+/// of somebody else's.
+fn may_pause(options: &Options, owner: Owner) -> bool {
+    cfg!(feature = "test-util")
+        && match owner {
+            Owner::Us => options.start_paused == Some(true),
+            Owner::Them => runtime::Handle::try_current().is_ok_and(|handle| {
+                handle.runtime_flavor() == runtime::RuntimeFlavor::CurrentThread
+            }),
+        }
+}

@@ -1,0 +1,327 @@
+//! Tasks as their users see them: what can be asked of one, and the builder that starts one with
+//! a name.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::join::JoinHandle;
+use crate::registry::{Birth, COOPERATIVE, CRITICAL, Name, PROTECTED};
+use crate::spawn;
+use crate::text::{Printable, Short};
+
+/// A task's identity: unique in the process, known from spawn on.
+///
+/// It is not tokio's id of the task: aiorun's is there before the task starts, and for main.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     let task = aiorun::spawn(async {});
+///     println!("started task {}", task.id());
+///     aiorun::stop();
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(NonZeroU64);
+
+impl Id {
+    pub(crate) fn new(id: u64) -> Option<Self> {
+        NonZeroU64::new(id).map(Self)
+    }
+
+    pub(crate) fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What sort of work a task is.
+///
+/// ```
+/// use aiorun::task::Kind;
+///
+/// #[aiorun::main]
+/// async fn main() {
+///     let tasks = aiorun::Handle::current().tasks();
+///     assert_eq!(tasks[0].kind, Kind::Main);
+///     aiorun::stop();
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// What `run` was given.
+    Main,
+    /// A future on the runtime.
+    Async,
+    /// A future that stays on its thread: [`spawn_local`](crate::spawn_local).
+    Local,
+    /// A job on the blocking pool: [`spawn_blocking`](crate::spawn_blocking).
+    Blocking,
+    /// The shutdown callback.
+    Callback,
+    /// An exit hook.
+    Hook,
+}
+
+impl Kind {
+    /// In the order of the discriminants; the last two places are padding for three bits.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Main,
+        Self::Async,
+        Self::Local,
+        Self::Blocking,
+        Self::Callback,
+        Self::Hook,
+        Self::Async,
+        Self::Async,
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Main => "main",
+            Self::Async => "task",
+            Self::Local => "local task",
+            Self::Blocking => "blocking job",
+            Self::Callback => "shutdown callback",
+            Self::Hook => "exit hook",
+        })
+    }
+}
+
+/// What a task is doing at the moment somebody looks.
+///
+/// ```
+/// use aiorun::task::State;
+///
+/// #[aiorun::main]
+/// async fn main() {
+///     let tasks = aiorun::Handle::current().tasks();
+///     assert!(matches!(tasks[0].state, State::Running { .. }), "main is asking right now");
+///     aiorun::stop();
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// Never polled so far; a job that is queued.
+    NotStarted,
+    /// Waiting at an await.
+    Suspended,
+    /// Inside a poll right now; a job that runs.
+    #[non_exhaustive]
+    Running {
+        /// The name of the thread.
+        thread: String,
+    },
+    /// Waiting at an await, after its cancellation was requested.
+    Cancelling,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted => f.write_str("not started"),
+            Self::Suspended => f.write_str("suspended"),
+            Self::Running { thread } => write!(f, "running on {}", Printable(thread)),
+            Self::Cancelling => f.write_str("cancelling"),
+        }
+    }
+}
+
+/// A task as it was when somebody looked: from [`Handle::tasks`](crate::Handle::tasks) and in a
+/// [`Report`](crate::Report).
+///
+/// `Display` shows it in one line: kind, name, place, age and state.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     aiorun::task("ingest").spawn(std::future::pending::<()>());
+///     let tasks = aiorun::Handle::current().tasks();
+///     let ingest = tasks.iter().find(|task| task.name() == Some("ingest")).unwrap();
+///     assert!(ingest.to_string().starts_with("task `ingest`"));
+///     aiorun::stop();
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TaskInfo {
+    /// Its identity.
+    pub id: Id,
+    pub(crate) name: Name,
+    /// Where it was spawned.
+    pub location: &'static Location<'static>,
+    /// What sort of work it is.
+    pub kind: Kind,
+    /// How long ago it was spawned.
+    pub age: Duration,
+    /// What it was doing.
+    pub state: State,
+    /// Whether shutdown leaves it alone and waits: `protected()`,
+    /// [`shutdown_waits_for`](crate::shutdown_waits_for).
+    pub protected: bool,
+    /// Whether it is told of a cancellation and not dropped for it.
+    pub cooperative: bool,
+    /// Whether its end stops the program.
+    pub critical: bool,
+}
+
+impl TaskInfo {
+    /// The name it was given, if any.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref().map(|name| &**name)
+    }
+}
+
+impl fmt::Display for TaskInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Label { kind: self.kind, id: self.id, name: &self.name })?;
+        write!(f, " spawned at {}, age {}, ", self.location, Short(self.age))?;
+        if self.protected {
+            f.write_str("protected, ")?;
+        }
+        if self.cooperative {
+            f.write_str("cooperative, ")?;
+        }
+        match (self.kind, &self.state) {
+            (Kind::Blocking, State::NotStarted) => f.write_str("queued"),
+            (_, state) => state.fmt(f),
+        }
+    }
+}
+
+/// How a task is called in a sentence: by its name, or its number.
+pub(crate) struct Label<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) id: Id,
+    pub(crate) name: &'a Name,
+}
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, self.name) {
+            (kind, Some(name)) => write!(f, "{kind} `{}`", Printable(name)),
+            (kind @ (Kind::Main | Kind::Callback), None) => write!(f, "{kind}"),
+            (kind, None) => write!(f, "{kind} {}", self.id),
+        }
+    }
+}
+
+/// Starts a task with a name and other properties: what [`task`](crate::task()) returns.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     // If the ingest ends for whatever reason, so does the program.
+///     aiorun::task("ingest").critical().spawn(async { /* ... */ });
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "a task is only started by `spawn` and its like"]
+pub struct Builder {
+    name: Cow<'static, str>,
+    marks: u32,
+}
+
+impl Builder {
+    pub(crate) fn new(name: Cow<'static, str>) -> Self {
+        Self { name, marks: 0 }
+    }
+
+    /// The task's end, in whatever way, stops the program if it comes before the shutdown, and is
+    /// the run's error then: [`StopReason::TaskFailed`](crate::StopReason::TaskFailed).
+    pub fn critical(mut self) -> Self {
+        self.marks |= CRITICAL;
+        self
+    }
+
+    /// Shutdown does not cancel the task and waits for it within `timeout_task_shutdown`, as with
+    /// [`shutdown_waits_for`](crate::shutdown_waits_for). It hears of the shutdown through
+    /// [`stopping`](crate::stopping).
+    pub fn protected(mut self) -> Self {
+        self.marks |= PROTECTED;
+        self
+    }
+
+    /// A cancellation is only told to the task; it is never dropped before the limit, and has to
+    /// end by itself.
+    pub fn cooperative(mut self) -> Self {
+        self.marks |= COOPERATIVE;
+        self
+    }
+
+    fn birth(self, kind: Kind, location: &'static Location<'static>) -> Birth {
+        Birth { kind, name: Some(Arc::new(self.name)), location, marks: self.marks }
+    }
+
+    /// As [`aiorun::spawn`](crate::spawn()).
+    ///
+    /// # Panics
+    ///
+    /// Outside a supervisor.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn::asynchronous(self.birth(Kind::Async, Location::caller()), future)
+    }
+
+    /// As [`aiorun::spawn_fallible`](crate::spawn_fallible).
+    ///
+    /// # Panics
+    ///
+    /// Outside a supervisor.
+    #[track_caller]
+    pub fn spawn_fallible<F, T, E>(self, future: F) -> JoinHandle<Result<T, E>>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        spawn::fallible(self.birth(Kind::Async, Location::caller()), future)
+    }
+
+    /// As [`aiorun::spawn_local`](crate::spawn_local).
+    ///
+    /// # Panics
+    ///
+    /// Outside a supervisor, or where tokio has no place for local tasks: choose
+    /// `flavor = "local"`.
+    #[track_caller]
+    pub fn spawn_local<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        spawn::local(self.birth(Kind::Local, Location::caller()), future)
+    }
+
+    /// As [`aiorun::spawn_blocking`](crate::spawn_blocking).
+    ///
+    /// # Panics
+    ///
+    /// Outside a supervisor.
+    #[track_caller]
+    pub fn spawn_blocking<F, R>(self, job: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        spawn::blocking(self.birth(Kind::Blocking, Location::caller()), job)
+    }
+}

@@ -1,0 +1,92 @@
+//! What `#[aiorun::test]` runs.
+
+use std::fmt::Write as _;
+use std::panic::resume_unwind;
+use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use crate::builder::Builder;
+use crate::error::RunError;
+use crate::exit::Exit;
+use crate::handle::Handle;
+use crate::log;
+
+/// How long a test may take unless `test_timeout` says otherwise.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the shutdown of a test may take in all.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A builder with the defaults of a test.
+pub fn test_builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.options.test = true;
+    builder.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    builder
+}
+
+/// Runs a test's body on a thread of its own, so that a stuck test fails alone.
+///
+/// # Panics
+///
+/// As the body does; when it takes longer than `timeout`; when a task failed and nobody saw it, did
+/// not end in time, or left a blocking job behind.
+#[track_caller]
+pub fn test(
+    mut builder: Builder,
+    timeout: Option<Duration>,
+    body: impl FnOnce(&mut Builder) -> Exit + Send + 'static,
+) -> ExitCode {
+    let name = thread::current().name().unwrap_or("aiorun-test").to_owned();
+    let (done, wait) = mpsc::channel();
+    let (handle, running) = mpsc::channel();
+    builder.on_start = Some(handle);
+    let stack = builder.options.thread_stack_size;
+    let mut thread = thread::Builder::new().name(name);
+    if let Some(bytes) = stack {
+        thread = thread.stack_size(bytes);
+    }
+    let thread = thread.spawn(move || {
+        let exit = body(&mut builder);
+        let _ = done.send(());
+        (exit, builder.main_panic.take())
+    });
+    let thread = thread.expect("a thread for the test");
+    let timeout = timeout.unwrap_or(TEST_TIMEOUT);
+    if wait.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
+        panic!("{}", stuck(timeout, running.try_recv().ok().as_ref()));
+    }
+    match thread.join() {
+        Ok((_, Some(payload))) | Err(payload) => resume_unwind(payload),
+        Ok((exit, None)) => judge(&exit),
+    }
+}
+
+/// What there is to say about a test that takes too long.
+fn stuck(timeout: Duration, handle: Option<&Handle>) -> String {
+    let dump = handle.map(|handle| log::dump(handle.phase(), &handle.tasks()));
+    format!("the test took longer than {timeout:?}\n{}", dump.unwrap_or_default())
+}
+
+/// Fails the test for what happened behind its back.
+#[track_caller]
+fn judge(exit: &Exit) -> ExitCode {
+    if matches!(exit.error, Some(RunError::MainFailed)) {
+        return exit.code;
+    }
+    let mut text = String::new();
+    for failure in &exit.report.failures {
+        let _ = writeln!(text, "  {failure}");
+    }
+    match &exit.error {
+        Some(RunError::TaskFailed(_)) if !text.is_empty() => {}
+        Some(error) => {
+            let _ = writeln!(text, "  {error}");
+        }
+        None if text.is_empty() => return exit.code,
+        // A handler was there to see them.
+        None => return exit.code,
+    }
+    panic!("the test's body is fine, but:\n{text}");
+}

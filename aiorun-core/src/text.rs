@@ -1,0 +1,84 @@
+//! Text for terminals and logs: what comes from outside must not be able to steer them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Shows a text with its control characters escaped.
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive(is_steering) {
+            match part.char_indices().next_back() {
+                Some((at, last)) if is_steering(last) => {
+                    write!(f, "{}{}", &part[..at], last.escape_default())?;
+                }
+                _ => f.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters, and those that reorder or hide what stands around them.
+fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// As [`Printable`], with line breaks kept: for messages of several lines.
+pub(crate) struct PrintableLines<'a>(pub(crate) &'a str);
+
+impl fmt::Display for PrintableLines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, line) in self.0.lines().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            Printable(line).fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Shows a duration as a person says it: `3s`, `2m 5s`, `150ms`.
+pub(crate) struct Short(pub(crate) Duration);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.0.as_secs();
+        let text = match secs {
+            0 => format!("{}ms", self.0.as_millis()),
+            1..10 => format!("{:.1}s", self.0.as_secs_f64()),
+            10..60 => format!("{secs}s"),
+            60..3600 => format!("{}m {}s", secs / 60, secs % 60),
+            3600..86400 => format!("{}h {}m", secs / 3600, secs / 60 % 60),
+            _ => format!("{}d {}h", secs / 86400, secs / 3600 % 24),
+        };
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_never_reach_a_terminal() {
+        let shown = Printable("a\u{1b}[31mred\u{7}\nline\u{202e}x").to_string();
+        assert_eq!(shown, "a\\u{1b}[31mred\\u{7}\\nline\\u{202e}x");
+        assert_eq!(PrintableLines("one\u{1b}\ntwo").to_string(), "one\\u{1b}\ntwo");
+        assert_eq!(Printable("größer than \"that\"").to_string(), "größer than \"that\"");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        let show = |millis| Short(Duration::from_millis(millis)).to_string();
+        assert_eq!(show(150), "150ms");
+        assert_eq!(show(3_250), "3.2s");
+        assert_eq!(show(12_000), "12s");
+        assert_eq!(show(125_000), "2m 5s");
+        assert_eq!(show(7_500_000), "2h 5m");
+        assert_eq!(show(200_000_000), "2d 7h");
+    }
+}

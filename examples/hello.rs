@@ -1,0 +1,4 @@
+#[aiorun::main]
+async fn main() {
+    aiorun::spawn(async { println!("hello from a task") });
+}
