@@ -81,7 +81,6 @@ pub trait CallbackValue<M> {
     fn into_result(self) -> CallbackResult;
 }
 
-
 /// Markers of the forms.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -126,7 +125,9 @@ impl CallbackValue<LocalError> for Result<(), Box<dyn Error>> {
 
 impl<V: CallbackValue<M>, M> CallbackOutput<Sync<M>> for V {
     fn lift<A: 'static>(call: impl FnOnce(A) -> Self + Send + 'static) -> Lifted<A> {
-        Lifted(LiftedForm::Sync(Box::new(|argument| call(argument).into_result())))
+        Lifted(LiftedForm::Sync(Box::new(|argument| {
+            call(argument).into_result()
+        })))
     }
 }
 
@@ -196,7 +197,10 @@ mod tests {
         assert!(!is_async(plain));
         assert!(!is_async(with_handle));
         assert!(!is_async(|| {}));
-        assert!(!is_async(|_: Handle| Ok::<(), Box<dyn Error + Send + std::marker::Sync>>(())));
+        assert!(!is_async(|_: Handle| Ok::<
+            (),
+            Box<dyn Error + Send + std::marker::Sync>,
+        >(())));
         assert!(is_async(asynchronous));
         assert!(is_async(fails));
         assert!(is_async(fails_with_text));

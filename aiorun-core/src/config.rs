@@ -131,7 +131,12 @@ pub struct ParseOptionError {
 
 impl fmt::Display for ParseOptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown value {:?}, allowed: {}", self.given, self.allowed.trim_end())
+        write!(
+            f,
+            "unknown value {:?}, allowed: {}",
+            self.given,
+            self.allowed.trim_end()
+        )
     }
 }
 
@@ -239,11 +244,12 @@ impl fmt::Debug for Options {
 
 impl Options {
     pub(crate) fn flavor(&self) -> Flavor {
-        self.flavor.unwrap_or(if self.test || !cfg!(feature = "multi-thread") {
-            Flavor::CurrentThread
-        } else {
-            Flavor::MultiThread
-        })
+        self.flavor
+            .unwrap_or(if self.test || !cfg!(feature = "multi-thread") {
+                Flavor::CurrentThread
+            } else {
+                Flavor::MultiThread
+            })
     }
 
     pub(crate) fn run_forever(&self) -> bool {
@@ -282,22 +288,28 @@ impl Options {
             return Err("`flavor = \"multi_thread\"` needs the feature `multi-thread`".into());
         }
         if self.worker_threads.is_some() && flavor != Flavor::MultiThread {
-            return Err("`worker_threads` needs `flavor = \"multi_thread\"`: the other flavors have \
+            return Err(
+                "`worker_threads` needs `flavor = \"multi_thread\"`: the other flavors have \
                         the one thread that calls `run`"
-                .into());
+                    .into(),
+            );
         }
         if self.start_paused == Some(true) {
             if !cfg!(feature = "test-util") {
                 return Err("`start_paused` needs the feature `test-util`".into());
             }
             if flavor == Flavor::MultiThread {
-                return Err("`start_paused` needs `flavor = \"current_thread\"` or `\"local\"`".into());
+                return Err(
+                    "`start_paused` needs `flavor = \"current_thread\"` or `\"local\"`".into(),
+                );
             }
         }
         if self.error_handler.is_some() && self.stop_on_unhandled_errors == Some(true) {
-            return Err("`unhandled_error_handler` and `stop_on_unhandled_errors` exclude each \
+            return Err(
+                "`unhandled_error_handler` and `stop_on_unhandled_errors` exclude each \
                         other: call `stop` on a `Handle` in the handler, or leave one out"
-                .into());
+                    .into(),
+            );
         }
         self.validate_signals()
     }
@@ -310,8 +322,10 @@ impl Options {
         }
         for signal in all {
             if !signal.can_be_caught() {
-                return Err(format!("{signal} cannot be handled: the system does not let a program \
-                                    catch it, or it reports a fault"));
+                return Err(format!(
+                    "{signal} cannot be handled: the system does not let a program \
+                                    catch it, or it reports a fault"
+                ));
             }
         }
         match self.dump_signal {

@@ -56,8 +56,6 @@ pub(crate) struct Setup {
     pub(crate) has_main: bool,
     /// Whether it is ours to leave the process when the runtime's thread is stuck.
     pub(crate) may_leave: bool,
-    /// Whether the runtime is closed at the end, and its stray tasks with it.
-    pub(crate) owns_runtime: bool,
 }
 
 /// What the control thread knows at the end.
@@ -103,7 +101,6 @@ struct Control {
     run_forever: bool,
     has_main: bool,
     may_leave: bool,
-    owns_runtime: bool,
     runtime_closed: bool,
     next_line: Option<Instant>,
     /// Who sent the signal that stops the program.
@@ -160,28 +157,33 @@ impl ControlThread {
     /// When there is no thread, no descriptor or no handler to be had.
     pub(crate) fn start(setup: Setup) -> io::Result<Self> {
         let (ready, wait) = std::sync::mpsc::sync_channel(1);
-        let thread = thread::Builder::new().name("aiorun-control".into()).spawn(move || {
-            let started = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let started = started.and_then(|runtime| {
-                let entered = runtime.enter();
-                let control = Control::new(setup)?;
-                drop(entered);
-                Ok((runtime, control))
-            });
-            let (runtime, control) = match started {
-                Ok(started) => started,
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                    return None;
-                }
-            };
-            let _ = ready.send(Ok(()));
-            let run = Arc::clone(&control.run);
-            let ending = runtime.block_on(control.drive());
-            run.abolish();
-            Some(ending)
-        })?;
-        wait.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread panicked")))?;
+        let thread = thread::Builder::new()
+            .name("aiorun-control".into())
+            .spawn(move || {
+                let started = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                let started = started.and_then(|runtime| {
+                    let entered = runtime.enter();
+                    let control = Control::new(setup)?;
+                    drop(entered);
+                    Ok((runtime, control))
+                });
+                let (runtime, control) = match started {
+                    Ok(started) => started,
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        return None;
+                    }
+                };
+                let _ = ready.send(Ok(()));
+                let run = Arc::clone(&control.run);
+                let ending = runtime.block_on(control.drive());
+                run.abolish();
+                Some(ending)
+            })?;
+        wait.recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the control thread panicked")))?;
         Ok(Self(thread))
     }
 
@@ -193,7 +195,6 @@ impl ControlThread {
             Err(payload) => std::panic::resume_unwind(payload),
         }
     }
-
 }
 
 impl Control {
@@ -201,7 +202,11 @@ impl Control {
     fn new(setup: Setup) -> io::Result<Self> {
         let mut listen_to = setup.signals;
         listen_to.extend(setup.dump_signal);
-        let exit_on_repeat = setup.exit_on.as_deref().map(RepeatedExit::install).transpose()?;
+        let exit_on_repeat = setup
+            .exit_on
+            .as_deref()
+            .map(RepeatedExit::install)
+            .transpose()?;
         Ok(Self {
             signals: Signals::install(&listen_to)?,
             exit_on_repeat,
@@ -221,7 +226,6 @@ impl Control {
             run_forever: setup.run_forever,
             has_main: setup.has_main,
             may_leave: setup.may_leave,
-            owns_runtime: setup.owns_runtime,
             runtime_closed: false,
             next_line: None,
             sender: None,
@@ -254,7 +258,10 @@ impl Control {
     }
 
     async fn wait(&mut self) -> Wake {
-        let mut timer = pin!(self.next_time().map(|at| tokio::time::sleep_until(at.into())));
+        let mut timer = pin!(
+            self.next_time()
+                .map(|at| tokio::time::sleep_until(at.into()))
+        );
         let mut changed = pin!(self.run.registry.changed.notified());
         let (commands, signals) = (&mut self.commands, &mut self.signals);
         let asking = &mut self.asking;
@@ -291,13 +298,20 @@ impl Control {
         let deadline = lock(&self.run.machine).deadline();
         let deadline = deadline.and_then(|at| self.run.started.checked_add(at));
         let asking = self.asking.as_ref().map(|asking| asking.until);
-        [deadline, asking, self.next_line].into_iter().flatten().min()
+        [deadline, asking, self.next_line]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
     fn check_time(&mut self) {
         let now = Instant::now();
-        if self.asking.as_ref().is_some_and(|asking| asking.until <= now) {
+        if self
+            .asking
+            .as_ref()
+            .is_some_and(|asking| asking.until <= now)
+        {
             self.answered(SignalAction::Stop);
         }
         if self.next_line.is_some_and(|at| at <= now) {
@@ -338,7 +352,9 @@ impl Control {
         let census = || self.run.registry.census();
         match self.step() {
             Step::Run | Step::End => false,
-            Step::Callback => self.callback_task.is_none_or(|(slot, id, _)| !slot.is_live(id)),
+            Step::Callback => self
+                .callback_task
+                .is_none_or(|(slot, id, _)| !slot.is_live(id)),
             Step::Delay | Step::Cancel => census().tasks == 0,
             Step::Drain | Step::Hook => {
                 let census = census();
@@ -362,9 +378,11 @@ impl Control {
                 }
                 self.feed(Event::Stop(StopReason::Stop));
             }
-            Command::TaskFailed(origin, problem) | Command::CriticalEnded(origin, problem) => {
-                self.task_failed(origin, &problem);
+            Command::TaskFailed(origin, problem) => {
+                self.blame(Blame::Task(UnhandledError::unformatted(origin, &problem)));
+                self.feed(Event::Stop(StopReason::TaskFailed));
             }
+            Command::CriticalEnded(origin, problem) => self.critical_ended(origin, &problem),
             Command::CallbackFailed(problem) => self.callback_failed(problem),
             Command::HookEnded(panic) => {
                 if let Some(hook) = &mut self.hook {
@@ -376,7 +394,8 @@ impl Control {
                 (self.signals, self.exit_on_repeat) = (None, None);
                 self.feed(Event::Abandon);
             }
-            Command::RuntimeClosed => self.runtime_closed = true,
+            Command::Closing(alive) => self.closing(alive),
+            Command::Closed => self.runtime_closed = true,
         }
         self.run.pay();
     }
@@ -397,23 +416,39 @@ impl Control {
         match event {
             Some(event) => self.feed(event),
             None if self.step() == Step::Run => {
-                self.say(Line::RunningForever { main_returned: true });
+                self.say(Line::RunningForever {
+                    main_returned: true,
+                });
             }
             None => {}
         }
     }
 
-    fn task_failed(&mut self, origin: Origin, problem: &Problem) {
-        // A critical task may well end once the program stops.
-        if self.step() == Step::Run || !matches!(problem, Problem::Ended) {
-            self.blame(Blame::Task(UnhandledError::unformatted(origin, problem)));
+    /// A critical task may well end once the program stops.
+    fn critical_ended(&mut self, origin: Origin, problem: &Problem) {
+        if self.step() != Step::Run {
+            return;
         }
+        let failure = UnhandledError::unformatted(origin, problem);
+        // Whoever takes its error, or the error's drop, has more to say than we.
+        if !matches!(problem, Problem::Unread) {
+            self.run.tell_of(failure.id());
+            self.say(Line::Failure(failure.clone()));
+        }
+        self.blame(Blame::Task(failure));
         self.feed(Event::Stop(StopReason::TaskFailed));
     }
 
     fn callback_failed(&mut self, problem: Problem) {
-        let Some((_, id, location)) = self.callback_task else { return };
-        let origin = Origin { id, name: None, location, kind: Kind::Callback };
+        let Some((_, id, location)) = self.callback_task else {
+            return;
+        };
+        let origin = Origin {
+            id,
+            name: None,
+            location,
+            kind: Kind::Callback,
+        };
         let unformatted = UnhandledError::unformatted(origin.clone(), &problem);
         self.blame(Blame::Callback(unformatted));
         self.run.say(Message::Callback(origin, problem));
@@ -422,7 +457,9 @@ impl Control {
     fn started(&mut self, go: oneshot::Sender<bool>) {
         self.started = true;
         if !self.has_main {
-            self.say(Line::RunningForever { main_returned: false });
+            self.say(Line::RunningForever {
+                main_returned: false,
+            });
         }
         if self.run.has_early_signal() {
             self.go = Some(go);
@@ -455,14 +492,20 @@ impl Control {
             let (answer, asked) = oneshot::channel();
             self.run.say(Message::Ask(arrival.signal, answer));
             let until = Instant::now() + reporter::PATIENCE;
-            self.asking = Some(Asking { arrival, answer: asked, until });
+            self.asking = Some(Asking {
+                arrival,
+                answer: asked,
+                until,
+            });
         } else {
             self.stop_by(arrival);
         }
     }
 
     fn answered(&mut self, action: SignalAction) {
-        let Some(asking) = self.asking.take() else { return };
+        let Some(asking) = self.asking.take() else {
+            return;
+        };
         if action == SignalAction::Stop {
             self.stop_by(asking.arrival);
         }
@@ -511,8 +554,11 @@ impl Control {
             Action::Force(step) => {
                 let applies = scope(step);
                 self.forced = self.run.registry.tasks(true);
-                self.forced.retain(|task| applies(task.kind) && task.kind != Kind::Blocking);
-                self.run.registry.force(|kind| applies(kind) && kind != Kind::Blocking);
+                self.forced
+                    .retain(|task| applies(task.kind) && task.kind != Kind::Blocking);
+                self.run
+                    .registry
+                    .force(|kind| applies(kind) && kind != Kind::Blocking);
             }
             Action::GiveUp(step) => {
                 let left = self.run.registry.give_up(scope(step));
@@ -543,7 +589,11 @@ impl Control {
         }
         self.run.registry.set_phase(phase);
         if phase != Phase::Closed {
-            self.record.phases.push(PhaseReport { phase, began: now, ended: now });
+            self.record.phases.push(PhaseReport {
+                phase,
+                began: now,
+                ended: now,
+            });
         }
         let limit = |whose| self.run.time_left(whose);
         match phase {
@@ -570,7 +620,9 @@ impl Control {
                 self.next_line = None;
                 self.run.sweep_unread();
                 for hook in std::mem::take(&mut *lock(&self.run.hooks)) {
-                    self.say(Line::LeftoverHook { name: hook.name.to_string() });
+                    self.say(Line::LeftoverHook {
+                        name: hook.name.to_string(),
+                    });
                 }
             }
         }
@@ -579,8 +631,13 @@ impl Control {
     fn announce(&mut self) {
         let reason = lock(&self.run.machine).reason().unwrap_or(StopReason::Stop);
         self.next_line = Some(Instant::now() + LINE_EVERY);
-        self.say(Line::Stopping { reason, sender: self.sender });
-        self.say(Line::EnteringShutdown { budget: self.run.time_left(Whose::Nobody) });
+        self.say(Line::Stopping {
+            reason,
+            sender: self.sender,
+        });
+        self.say(Line::EnteringShutdown {
+            budget: self.run.time_left(Whose::Nobody),
+        });
         if let Some(stopping) = self.stopping.take() {
             // Nobody may be listening.
             let _ = stopping.send(reason);
@@ -588,8 +645,15 @@ impl Control {
     }
 
     fn start_callback(&mut self) {
-        let Some((callback, location)) = self.callback.take() else { return };
-        let birth = Birth { kind: Kind::Callback, name: None, location, marks: 0 };
+        let Some((callback, location)) = self.callback.take() else {
+            return;
+        };
+        let birth = Birth {
+            kind: Kind::Callback,
+            name: None,
+            location,
+            marks: 0,
+        };
         let handle = Handle::new(Arc::clone(&self.run));
         let started = match callback.0 {
             // The closure is the user's: it is called by the task, not here.
@@ -618,7 +682,12 @@ impl Control {
 
     fn start_hook(&mut self) {
         let hook = lock(&self.run.hooks).pop();
-        let Some(Hook { name, location, future }) = hook else {
+        let Some(Hook {
+            name,
+            location,
+            future,
+        }) = hook
+        else {
             self.feed(Event::NoHook);
             return;
         };
@@ -628,7 +697,12 @@ impl Control {
             began: Instant::now(),
             end: None,
         });
-        let birth = Birth { kind: Kind::Hook, name: Some(Arc::new(name)), location, marks: 0 };
+        let birth = Birth {
+            kind: Kind::Hook,
+            name: Some(Arc::new(name)),
+            location,
+            marks: 0,
+        };
         spawn::internal::<_, supervised::Hook>(&self.run, birth, future);
     }
 
@@ -658,8 +732,9 @@ impl Control {
         let ended = self.run.registry.take_refused();
         let mut refused = std::mem::take(&mut self.forced);
         refused.retain(|task| ended.contains(&task.id) && !left.iter().any(|it| it.id == task.id));
-        let (jobs, tasks): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|task| task.kind == Kind::Blocking);
+        let (jobs, tasks): (Vec<_>, Vec<_>) = left
+            .into_iter()
+            .partition(|task| task.kind == Kind::Blocking);
         refused.extend(tasks);
         // A hook is reported as one.
         refused.retain(|task| task.kind != Kind::Hook);
@@ -676,23 +751,26 @@ impl Control {
     }
 
     fn close(&mut self, most: Duration) {
-        if self.owns_runtime {
-            self.record.strays = self.count_strays();
-            self.say(Line::ClosingLoop { strays: self.record.strays });
-        }
-        if let Some(close) = self.close.take() {
-            // Whoever is to close may be gone: the future of `supervise` was dropped.
-            if close.send(most).is_err() {
-                self.runtime_closed = true;
-            }
+        let Some(close) = self.close.take() else {
+            return;
+        };
+        // Whoever is to close may be gone: the future of `supervise` was dropped.
+        if close.send(most).is_err() {
+            self.runtime_closed = true;
         }
     }
 
-    /// Tasks that tokio has and we do not.
-    fn count_strays(&self) -> usize {
-        let alive = self.run.runtime().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
-        let ours = self.run.registry.tasks(false);
-        alive.saturating_sub(ours.iter().filter(|task| task.kind != Kind::Blocking).count())
+    /// Strays are the tasks that tokio has and we have not.
+    fn closing(&mut self, alive: usize) {
+        let tasks = self.run.registry.tasks(false);
+        let ours = tasks
+            .iter()
+            .filter(|task| task.kind != Kind::Blocking)
+            .count();
+        self.record.strays = alive.saturating_sub(ours);
+        self.say(Line::ClosingLoop {
+            strays: self.record.strays,
+        });
     }
 
     /// The thread that called `run` is stuck. Where the process is ours, it ends here.
@@ -707,10 +785,17 @@ impl Control {
         let tasks = self.run.registry.tasks(true);
         let left = {
             let machine = lock(&self.run.machine);
-            machine.step_ends().map(|at| at.saturating_sub(self.run.started.elapsed()))
+            machine
+                .step_ends()
+                .map(|at| at.saturating_sub(self.run.started.elapsed()))
         };
         let hook = self.hook.as_ref().map(|hook| hook.name.clone());
-        self.say(Line::StillWaiting { phase: self.run.phase(), left, tasks, hook });
+        self.say(Line::StillWaiting {
+            phase: self.run.phase(),
+            left,
+            tasks,
+            hook,
+        });
     }
 
     fn say(&self, line: Line) {
@@ -732,7 +817,8 @@ impl Control {
             hooks: record.hooks,
             failures: Vec::new(),
         };
-        self.run.say(Message::Line(Line::Bye(Box::new(report.clone()))));
+        self.run
+            .say(Message::Line(Line::Bye(Box::new(report.clone()))));
         Ending {
             reason,
             error: record.error,
@@ -756,7 +842,10 @@ impl Blame {
     /// The error as the caller of `run` gets it.
     pub(crate) fn into_error(self, main: Option<&MainEnd>, report: &Report) -> RunError {
         let formatted = |bare: UnhandledError| {
-            let known = report.failures.iter().find(|failure| failure.id() == bare.id());
+            let known = report
+                .failures
+                .iter()
+                .find(|failure| failure.id() == bare.id());
             known.cloned().unwrap_or(bare)
         };
         match self {

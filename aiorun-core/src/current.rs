@@ -50,7 +50,11 @@ pub(crate) fn run() -> Option<Arc<Run>> {
         return slot.registry().run();
     }
     let id = runtime::Handle::try_current().ok()?.id();
-    runs().read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    runs()
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&id)
+        .cloned()
 }
 
 /// A supervisor's claim on a runtime.
@@ -72,7 +76,10 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let ended = runs().write().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        let ended = runs()
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.0);
         drop(ended);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::output::Origin;
 use crate::task::{Id, Kind, Label, TaskInfo};
-use crate::text::{Printable, PrintableLines, Short};
+use crate::text::{Count, Printable, PrintableLines, Short};
 
 /// Why a run was no success: [`Exit::error`](crate::Exit::error).
 ///
@@ -59,7 +59,9 @@ impl fmt::Display for RunError {
             Self::TaskFailed(error) | Self::Callback(error) => error.fmt(f),
             Self::Hook(hook) => hook.fmt(f),
             Self::Refused(tasks) => list(f, "did not end within the limit", tasks),
-            Self::Abandoned(jobs) => list(f, "did not end within the limit and was abandoned", jobs),
+            Self::Abandoned(jobs) => {
+                list(f, "did not end within the limit and was abandoned", jobs)
+            }
         }
     }
 }
@@ -68,9 +70,9 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, tasks: &[TaskInfo]) -> fmt::Resu
     /// Enough to go on; the report has the rest.
     const MOST: usize = 10;
     match tasks {
-        [task] => write!(f, "{task}: {what}"),
+        [task] => write!(f, "{task}, {what}"),
         _ => {
-            write!(f, "{} tasks: {what}:", tasks.len())?;
+            write!(f, "{} {what}:", Count(tasks.len(), "task"))?;
             for task in tasks.iter().take(MOST) {
                 write!(f, "\n  {task}")?;
             }
@@ -152,8 +154,21 @@ impl UnhandledError {
 
 impl fmt::Display for UnhandledError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { id, name, location, kind } = &self.origin;
-        write!(f, "{} (spawned at {location}) ", Label { kind: *kind, id: *id, name })?;
+        let Origin {
+            id,
+            name,
+            location,
+            kind,
+        } = &self.origin;
+        write!(
+            f,
+            "{} (spawned at {location}) ",
+            Label {
+                kind: *kind,
+                id: *id,
+                name
+            }
+        )?;
         let message = PrintableLines(&self.message);
         match self.how {
             How::Panicked => write!(f, "panicked: {message}"),

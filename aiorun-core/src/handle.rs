@@ -84,7 +84,11 @@ impl Handle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let hook = Hook { name: name.into(), location: Location::caller(), future: Box::pin(hook) };
+        let hook = Hook {
+            name: name.into(),
+            location: Location::caller(),
+            future: Box::pin(hook),
+        };
         lock(&self.0.hooks).push(hook);
     }
 
@@ -116,7 +120,10 @@ impl Handle {
 
     /// As [`aiorun::stopping`](stopping).
     pub fn stopping(&self) -> Stopping {
-        Stopping { stopped: Some(self.0.stopped.clone()), reason: None }
+        Stopping {
+            stopped: Some(self.0.stopped.clone()),
+            reason: None,
+        }
     }
 
     /// Where the run is in its life.
@@ -151,7 +158,9 @@ impl Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("phase", &self.phase()).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
     }
 }
 
@@ -192,7 +201,9 @@ impl Error for TryCurrentError {}
 /// ```
 #[track_caller]
 pub fn stop() {
-    let Ok(handle) = Handle::try_current() else { outside("stop") };
+    let Ok(handle) = Handle::try_current() else {
+        outside("stop")
+    };
     handle.stop();
 }
 
@@ -208,7 +219,9 @@ pub fn stop() {
 /// ```
 #[track_caller]
 pub fn stop_with(code: impl Into<ExitCode>) {
-    let Ok(handle) = Handle::try_current() else { outside("stop_with") };
+    let Ok(handle) = Handle::try_current() else {
+        outside("stop_with")
+    };
     handle.stop_with(code);
 }
 
@@ -235,7 +248,9 @@ pub fn on_exit<F>(name: impl Into<Cow<'static, str>>, hook: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let Ok(handle) = Handle::try_current() else { outside("on_exit") };
+    let Ok(handle) = Handle::try_current() else {
+        outside("on_exit")
+    };
     handle.on_exit(name, hook);
 }
 
@@ -275,7 +290,10 @@ pub fn is_stopping() -> bool {
 /// ```
 pub fn stopping() -> Stopping {
     let stopped = current::run().map(|run| run.stopped.clone());
-    Stopping { stopped, reason: None }
+    Stopping {
+        stopped,
+        reason: None,
+    }
 }
 
 /// How long the calling code has left: a task until the end of `Cancelling`, a blocking job until
@@ -318,7 +336,9 @@ impl Future for Stopping {
         if let Some(reason) = self.reason {
             return Poll::Ready(reason);
         }
-        let Some(stopped) = &mut self.stopped else { return Poll::Pending };
+        let Some(stopped) = &mut self.stopped else {
+            return Poll::Pending;
+        };
         match stopped.poll_unpin(cx) {
             Poll::Ready(Ok(reason)) => {
                 self.reason = Some(reason);
@@ -336,6 +356,8 @@ impl Future for Stopping {
 
 impl fmt::Debug for Stopping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stopping").field("reason", &self.reason).finish_non_exhaustive()
+        f.debug_struct("Stopping")
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
     }
 }

@@ -34,7 +34,9 @@ fn write(mut text: &[u8], until: Instant) {
     let stderr = rustix::stdio::stderr();
     while !text.is_empty() {
         let left = until.saturating_duration_since(Instant::now());
-        let Ok(left) = Timespec::try_from(left) else { return };
+        let Ok(left) = Timespec::try_from(left) else {
+            return;
+        };
         let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
         match poll(&mut fds, Some(&left)) {
             Ok(0) => return,

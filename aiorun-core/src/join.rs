@@ -47,11 +47,19 @@ impl<T> JoinHandle<T> {
         slot: &'static Slot,
         origin: Origin,
     ) -> Self {
-        Self { inner: Some(inner), slot: Some(slot), origin }
+        Self {
+            inner: Some(inner),
+            slot: Some(slot),
+            origin,
+        }
     }
 
     pub(crate) fn too_late(origin: Origin) -> Self {
-        Self { inner: None, slot: None, origin }
+        Self {
+            inner: None,
+            slot: None,
+            origin,
+        }
     }
 
     /// The task's identity.
@@ -81,20 +89,31 @@ impl<T> JoinHandle<T> {
     /// A handle for [`abort`](Self::abort) that can be kept apart from this one.
     pub fn abort_handle(&self) -> AbortHandle {
         let inner = self.inner.as_ref().map(task::JoinHandle::abort_handle);
-        AbortHandle { inner, id: self.origin.id }
+        AbortHandle {
+            inner,
+            id: self.origin.id,
+        }
     }
 
     /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
-        self.inner.as_ref().is_none_or(task::JoinHandle::is_finished)
+        self.inner
+            .as_ref()
+            .is_none_or(task::JoinHandle::is_finished)
     }
 
     fn error(&self, payload: Option<Box<dyn Any + Send>>) -> JoinError {
         let cause = match payload {
             None => Cause::Cancelled,
-            Some(payload) => Cause::Panicked { message: message(&*payload), payload: Mutex::new(payload) },
+            Some(payload) => Cause::Panicked {
+                message: message(&*payload),
+                payload: Mutex::new(payload),
+            },
         };
-        JoinError { origin: self.origin.clone(), cause }
+        JoinError {
+            origin: self.origin.clone(),
+            cause,
+        }
     }
 }
 
@@ -156,7 +175,9 @@ impl AbortHandle {
 
     /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
-        self.inner.as_ref().is_none_or(task::AbortHandle::is_finished)
+        self.inner
+            .as_ref()
+            .is_none_or(task::AbortHandle::is_finished)
     }
 
     /// The task's identity.
@@ -213,7 +234,8 @@ impl JoinError {
     /// If the task did not panic.
     #[track_caller]
     pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
-        self.try_into_panic().expect("the task did not panic, ask `is_panic` first")
+        self.try_into_panic()
+            .expect("the task did not panic, ask `is_panic` first")
     }
 
     /// What the task panicked with.
@@ -256,8 +278,21 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { id, name, location, kind } = &self.origin;
-        write!(f, "{} (spawned at {location}) ", Label { kind: *kind, id: *id, name })?;
+        let Origin {
+            id,
+            name,
+            location,
+            kind,
+        } = &self.origin;
+        write!(
+            f,
+            "{} (spawned at {location}) ",
+            Label {
+                kind: *kind,
+                id: *id,
+                name
+            }
+        )?;
         match self.message() {
             None => f.write_str("was cancelled"),
             Some(message) => write!(f, "panicked: {}", PrintableLines(message)),

@@ -13,7 +13,7 @@ use crate::phase::Phase;
 use crate::report::Report;
 use crate::signals::Signal;
 use crate::task::TaskInfo;
-use crate::text::Short;
+use crate::text::{Count, Printable, PrintableLines, Short};
 
 /// How many tasks a line names.
 const MOST: usize = 10;
@@ -21,23 +21,53 @@ const MOST: usize = 10;
 /// One line.
 #[derive(Debug)]
 pub(crate) enum Line {
-    RunningForever { main_returned: bool },
-    Stopping { reason: StopReason, sender: Option<i64> },
-    EnteringShutdown { budget: Option<Duration> },
-    CancellingPending { tasks: usize },
+    RunningForever {
+        main_returned: bool,
+    },
+    Stopping {
+        reason: StopReason,
+        sender: Option<i64>,
+    },
+    EnteringShutdown {
+        budget: Option<Duration>,
+    },
+    CancellingPending {
+        tasks: usize,
+    },
     CancellingTask(TaskInfo),
-    RunningPending { limit: Option<Duration> },
-    WaitingForExecutor { jobs: usize, limit: Option<Duration> },
-    RunningHooks { hooks: usize },
-    ClosingLoop { strays: usize },
-    StillWaiting { phase: Phase, left: Option<Duration>, tasks: Vec<TaskInfo>, hook: Option<String> },
-    Repeated { signal: Signal },
+    RunningPending {
+        limit: Option<Duration>,
+    },
+    WaitingForExecutor {
+        jobs: usize,
+        limit: Option<Duration>,
+    },
+    RunningHooks {
+        hooks: usize,
+    },
+    ClosingLoop {
+        strays: usize,
+    },
+    StillWaiting {
+        phase: Phase,
+        left: Option<Duration>,
+        tasks: Vec<TaskInfo>,
+        hook: Option<String>,
+    },
+    Repeated {
+        signal: Signal,
+    },
     Refused(Vec<TaskInfo>),
     Abandoned(Vec<TaskInfo>),
     Hook(HookReport),
-    LeftoverHook { name: String },
+    LeftoverHook {
+        name: String,
+    },
     Failure(UnhandledError),
-    Handler { which: &'static str, message: String },
+    Handler {
+        which: &'static str,
+        message: String,
+    },
     Dump(String),
     Bye(Box<Report>),
 }
@@ -54,7 +84,9 @@ impl Line {
             return;
         }
         let severity = match self {
-            Self::StillWaiting { .. } | Self::Repeated { .. } | Self::Refused(_)
+            Self::StillWaiting { .. }
+            | Self::Repeated { .. }
+            | Self::Refused(_)
             | Self::Abandoned(_) => "warning",
             Self::LeftoverHook { .. } => "warning",
             Self::Hook(hook) if !hook.is_success() => "error",
@@ -69,7 +101,9 @@ impl Line {
     fn trace(&self) {
         use tracing::{debug, error, info, warn};
         match self {
-            Self::RunningForever { .. } | Self::RunningHooks { .. } => info!(target: "aiorun", "{self}"),
+            Self::RunningForever { .. } | Self::RunningHooks { .. } => {
+                info!(target: "aiorun", "{self}")
+            }
             Self::Stopping { reason, sender } => {
                 info!(target: "aiorun", %reason, sender, "{self}");
             }
@@ -87,7 +121,9 @@ impl Line {
                 info!(target: "aiorun", jobs, limit = %Limit(*limit), "{self}");
             }
             Self::ClosingLoop { strays } => info!(target: "aiorun", strays, "{self}"),
-            Self::StillWaiting { phase, left, tasks, .. } => {
+            Self::StillWaiting {
+                phase, left, tasks, ..
+            } => {
                 warn!(target: "aiorun", %phase, tasks = tasks.len(), left = %Limit(*left), "{self}");
             }
             Self::Repeated { signal } => warn!(target: "aiorun", %signal, "{self}"),
@@ -111,8 +147,12 @@ impl Line {
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RunningForever { main_returned: false } => f.write_str("Running forever."),
-            Self::RunningForever { main_returned: true } => f.write_str(
+            Self::RunningForever {
+                main_returned: false,
+            } => f.write_str("Running forever."),
+            Self::RunningForever {
+                main_returned: true,
+            } => f.write_str(
                 "Running forever. (Main returned; `run_forever = false` makes that the end.)",
             ),
             Self::Stopping { .. } => f.write_str("Stopping the loop"),
@@ -121,32 +161,42 @@ impl fmt::Display for Line {
             Self::CancellingTask(task) => write!(f, "Cancelling task: {task}"),
             Self::RunningPending { .. } => f.write_str("Running pending tasks till complete"),
             Self::WaitingForExecutor { .. } => f.write_str("Waiting for executor shutdown."),
-            Self::RunningHooks { hooks } => write!(f, "Running {hooks} exit hooks."),
+            Self::RunningHooks { hooks } => write!(f, "Running {}.", Count(*hooks, "exit hook")),
             Self::ClosingLoop { .. } => f.write_str("Closing the loop."),
-            Self::StillWaiting { phase, left, tasks, hook } => {
+            Self::StillWaiting {
+                phase,
+                left,
+                tasks,
+                hook,
+            } => {
                 write!(f, "Still waiting, {phase}, time left {}", Limit(*left))?;
                 if let Some(hook) = hook {
-                    write!(f, ", exit hook `{}`", crate::text::Printable(hook))?;
+                    write!(f, ", exit hook `{}`", Printable(hook))?;
                 }
                 names(f, tasks)
             }
             Self::Repeated { signal } => write!(f, "{signal} again while shutting down"),
             Self::Refused(tasks) => {
-                write!(f, "{} tasks did not end within the limit", tasks.len())?;
+                write!(
+                    f,
+                    "{} did not end within the limit",
+                    Count(tasks.len(), "task")
+                )?;
                 names(f, tasks)
             }
             Self::Abandoned(jobs) => {
-                write!(f, "{} blocking jobs did not end within the limit and are abandoned", jobs.len())?;
+                let jobs_left = Count(jobs.len(), "blocking job");
+                write!(f, "{jobs_left} did not end within the limit, abandoned")?;
                 names(f, jobs)
             }
             Self::Hook(hook) => hook.fmt(f),
             Self::LeftoverHook { name } => {
-                let name = crate::text::Printable(name);
+                let name = Printable(name);
                 write!(f, "exit hook `{name}` came too late and did not run")
             }
             Self::Failure(failure) => failure.fmt(f),
             Self::Handler { which, message } => {
-                write!(f, "the {which} panicked: {}", crate::text::PrintableLines(message))
+                write!(f, "the {which} panicked: {}", PrintableLines(message))
             }
             Self::Dump(dump) => f.write_str(dump),
             Self::Bye(_) => f.write_str("Leaving. Bye!"),
@@ -180,14 +230,15 @@ impl fmt::Display for Limit {
 /// Whether somebody would see a debug line; asks no foreign code.
 pub(crate) fn debugs() -> bool {
     #[cfg(feature = "tracing")]
-    return tracing::level_filters::LevelFilter::current() >= tracing::level_filters::LevelFilter::DEBUG;
+    return tracing::level_filters::LevelFilter::current()
+        >= tracing::level_filters::LevelFilter::DEBUG;
     #[cfg(not(feature = "tracing"))]
     return false;
 }
 
 /// All tasks in a text.
 pub(crate) fn dump(phase: Phase, tasks: &[TaskInfo]) -> String {
-    let mut text = format!("aiorun: {phase}, {} tasks\n", tasks.len());
+    let mut text = format!("aiorun: {phase}, {}\n", Count(tasks.len(), "task"));
     for task in tasks {
         let _ = writeln!(text, "  {task}");
     }

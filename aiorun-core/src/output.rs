@@ -62,7 +62,10 @@ pub(crate) struct Panicked {
 impl Panicked {
     pub(crate) fn new(run: Arc<Run>, origin: Origin, payload: Box<dyn Any + Send>) -> Self {
         run.failed(&origin);
-        Self { payload: Some(payload), failure: Failure { run, origin } }
+        Self {
+            payload: Some(payload),
+            failure: Failure { run, origin },
+        }
     }
 
     /// Hands out the payload; the panic counts as seen.
@@ -76,7 +79,9 @@ impl Drop for Panicked {
     fn drop(&mut self) {
         if let Some(payload) = &self.payload {
             let problem = Problem::Panicked(message(&**payload));
-            self.failure.run.unhandled(self.failure.origin.clone(), problem);
+            self.failure
+                .run
+                .unhandled(self.failure.origin.clone(), problem);
         }
     }
 }
@@ -102,7 +107,11 @@ impl<T> Failed<T> {
         into_error: fn(T) -> Option<BoxError>,
     ) -> Self {
         run.failed(&origin);
-        Self { value: Some(value), into_error, failure: Failure { run, origin } }
+        Self {
+            value: Some(value),
+            into_error,
+            failure: Failure { run, origin },
+        }
     }
 
     /// Hands out the value; the failure counts as seen.
@@ -115,7 +124,9 @@ impl<T> Failed<T> {
 impl<T> Drop for Failed<T> {
     fn drop(&mut self) {
         if let Some(error) = self.value.take().and_then(self.into_error) {
-            self.failure.run.unhandled(self.failure.origin.clone(), Problem::Failed(error));
+            self.failure
+                .run
+                .unhandled(self.failure.origin.clone(), Problem::Failed(error));
         }
     }
 }

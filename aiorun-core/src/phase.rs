@@ -9,8 +9,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::{Limit, Limits, RepeatSignal};
-use crate::signals::Signal;
 use crate::exit::StopReason;
+use crate::signals::Signal;
 
 /// The budget of a shutdown unless options say otherwise.
 const DEFAULT_BUDGET: Duration = Duration::from_secs(60);
@@ -19,6 +19,10 @@ const DEFAULT_BUDGET: Duration = Duration::from_secs(60);
 pub(crate) const BURST: Duration = Duration::from_millis(500);
 /// What the close of the runtime may take beyond the budget.
 pub(crate) const CLOSE: Duration = Duration::from_millis(500);
+/// The part of [`CLOSE`] that is not for waiting: the run still has to return.
+const RETURN: Duration = Duration::from_millis(50);
+/// How much later than promised the close may be before its thread counts as stuck.
+const STUCK: Duration = Duration::from_millis(250);
 /// How long what was ended by force may take to be gone.
 const GRACE: Duration = Duration::from_millis(100);
 /// The part of [`GRACE`] that is granted even when the budget is used up.
@@ -220,7 +224,10 @@ impl Machine {
     fn stop(&mut self, now: Duration, reason: StopReason) {
         self.reason = Some(reason);
         self.stopped_at = now;
-        self.end = self.limits.budget(DEFAULT_BUDGET).and_then(|budget| now.checked_add(budget));
+        self.end = self
+            .limits
+            .budget(DEFAULT_BUDGET)
+            .and_then(|budget| now.checked_add(budget));
     }
 
     fn quiet(&mut self, now: Duration, actions: &mut Vec<Action>) {
@@ -282,10 +289,19 @@ impl Machine {
     }
 
     fn abort(&mut self, now: Duration) {
-        self.aborted = true;
+        if std::mem::replace(&mut self.aborted, true) {
+            return;
+        }
         match self.step {
-            Step::Callback | Step::Cancel | Step::Drain if !self.forced => self.deadline = Some(now),
-            Step::Close => self.deadline = self.close_deadline(now),
+            Step::Callback | Step::Cancel | Step::Drain if !self.forced => {
+                self.deadline = Some(now)
+            }
+            Step::Close => {
+                self.deadline = [self.deadline, self.stuck_at(now)]
+                    .into_iter()
+                    .flatten()
+                    .min();
+            }
             _ => {}
         }
     }
@@ -330,11 +346,19 @@ impl Machine {
             Step::Delay if self.delays() => self.deadline = self.delay_limit(now),
             Step::Callback | Step::Delay => self.enter(step.next(), now, actions),
             Step::Cancel => {
-                self.deadline = if self.aborted { Some(now) } else { self.task_limit(now) };
+                self.deadline = if self.aborted {
+                    Some(now)
+                } else {
+                    self.task_limit(now)
+                };
                 actions.extend([Action::Enter(Phase::Cancelling), Action::CancelAll]);
             }
             Step::Drain => {
-                self.deadline = if self.aborted { Some(now) } else { self.job_limit(now) };
+                self.deadline = if self.aborted {
+                    Some(now)
+                } else {
+                    self.job_limit(now)
+                };
                 actions.push(Action::Enter(Phase::Draining));
             }
             Step::Hook => {
@@ -342,9 +366,11 @@ impl Machine {
                 self.next_hook(now, actions);
             }
             Step::Close => {
-                self.deadline = self.close_deadline(now);
-                let most = self.deadline.map_or(CLOSE, |at| at.saturating_sub(now).min(CLOSE));
-                actions.push(Action::Close(most));
+                self.deadline = self.stuck_at(now);
+                let left = self
+                    .end
+                    .map_or(CLOSE, |end| end.saturating_add(CLOSE).saturating_sub(now));
+                actions.push(Action::Close(left.min(CLOSE).saturating_sub(RETURN)));
             }
             Step::End => {
                 self.deadline = None;
@@ -374,16 +400,18 @@ impl Machine {
 
     /// The moment when `part` of `whole` of what is left of the budget will have passed.
     fn share(&self, now: Duration, part: u32, whole: u32) -> Option<Duration> {
-        self.end.map(|end| now + end.saturating_sub(now) / whole * part)
+        self.end
+            .map(|end| now + end.saturating_sub(now) / whole * part)
     }
 
     fn within(&self, now: Duration, limit: Limit, part: u32, whole: u32) -> Option<Duration> {
         match limit {
             Limit::Default => self.share(now, part, whole),
             Limit::None => self.end,
-            Limit::After(limit) => {
-                [now.checked_add(limit), self.end].into_iter().flatten().min()
-            }
+            Limit::After(limit) => [now.checked_add(limit), self.end]
+                .into_iter()
+                .flatten()
+                .min(),
         }
     }
 
@@ -399,19 +427,22 @@ impl Machine {
         self.within(now, Limit::After(self.limits.delay), 1, 1)
     }
 
-    /// The latest moment for the runtime to be closed. Who has asked twice is not made to wait
-    /// for the rest of the budget when there is nothing left to wait for.
-    fn close_deadline(&self, now: Duration) -> Option<Duration> {
-        let guaranteed = self.end.and_then(|end| end.checked_add(CLOSE));
-        let impatient = self.aborted.then(|| now.saturating_add(2 * CLOSE));
-        [guaranteed, impatient].into_iter().flatten().min()
+    /// When the thread that closes the runtime counts as stuck. Who has asked twice is not made to
+    /// wait for the rest of the budget when there is nothing left to wait for.
+    fn stuck_at(&self, now: Duration) -> Option<Duration> {
+        let end = if self.aborted { Some(now) } else { self.end };
+        end.and_then(|end| end.checked_add(CLOSE + STUCK))
     }
 
     /// When the time of `whose` ends: exact in its own step, before it what it would be if that
     /// step began as early as it can. `None` without a reason to stop or without a limit.
     pub(crate) fn limit(&self, now: Duration, whose: Whose) -> Option<Duration> {
         self.reason?;
-        let waiting = if self.forced { Some(now) } else { self.deadline };
+        let waiting = if self.forced {
+            Some(now)
+        } else {
+            self.deadline
+        };
         match (whose, self.step) {
             (Whose::Task, Step::Callback) => self.task_limit(now),
             (Whose::Task, Step::Delay) => self.task_limit(self.deadline.unwrap_or(now)),
@@ -438,3 +469,5 @@ impl Step {
     }
 }
 
+#[cfg(test)]
+mod tests;

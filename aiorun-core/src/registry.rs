@@ -217,7 +217,11 @@ impl Slot {
             if flags & CANCEL != 0 {
                 next |= TOLD;
             }
-            if !body.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            if !body
+                .waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(waker))
+            {
                 body.waker = Some(waker.clone());
             }
             Verdict::Poll
@@ -231,7 +235,11 @@ impl Slot {
         let _body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
         self.flags.store(flags & !NEW, Release);
-        if flags & (CANCEL | FORCE) == 0 { Verdict::Poll } else { Verdict::Drop }
+        if flags & (CANCEL | FORCE) == 0 {
+            Verdict::Poll
+        } else {
+            Verdict::Drop
+        }
     }
 
     /// Notes which thread is polling the task.
@@ -247,7 +255,8 @@ impl Slot {
     /// Notes how the task ended: once, by the task itself, before [`Slot::free`]. Whoever was
     /// given up before has refused.
     pub(crate) fn settle(&self, outcome: Outcome) {
-        self.flags.fetch_or((outcome as u32) << OUTCOME_SHIFT, Release);
+        self.flags
+            .fetch_or((outcome as u32) << OUTCOME_SHIFT, Release);
     }
 
     /// Requests a cancellation, unless the task is gone.
@@ -281,7 +290,11 @@ impl Slot {
         let born = clock();
         let mut body = lock(&self.body);
         let (now, phase) = self.registry.gate();
-        let too_late = if birth.kind == Kind::Main { Phase::Stopping } else { Phase::Closed };
+        let too_late = if birth.kind == Kind::Main {
+            Phase::Stopping
+        } else {
+            Phase::Closed
+        };
         if now != epoch || phase >= too_late {
             return false;
         }
@@ -301,7 +314,13 @@ impl Slot {
                 flags &= !(CANCEL | REQUESTED);
             }
         }
-        *body = Body { id: id.get(), waker: None, name: birth.name, location: birth.location, born };
+        *body = Body {
+            id: id.get(),
+            waker: None,
+            name: birth.name,
+            location: birth.location,
+            born,
+        };
         self.running.store(0, Relaxed);
         self.flags.store(flags, Release);
         true
@@ -330,7 +349,9 @@ impl Slot {
             0 if flags & NEW != 0 => State::NotStarted,
             0 if flags & (REQUESTED | FORCE) != 0 => State::Cancelling,
             0 => State::Suspended,
-            thread => State::Running { thread: thread::name(thread) },
+            thread => State::Running {
+                thread: thread::name(thread),
+            },
         };
         Some(TaskInfo {
             id,
@@ -348,7 +369,9 @@ impl Slot {
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("Slot")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -419,7 +442,9 @@ static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 impl Registry {
     fn leak() -> &'static Self {
-        let shards = (0..SHARDS).map(|_| Shard(Mutex::new(ShardState::default()))).collect();
+        let shards = (0..SHARDS)
+            .map(|_| Shard(Mutex::new(ShardState::default())))
+            .collect();
         Box::leak(Box::new(Self {
             gate: AtomicU64::new(Phase::Closed as u64),
             shards,
@@ -632,7 +657,9 @@ impl Registry {
     pub(crate) fn give_up(&self, applies: impl Fn(Kind) -> bool) -> Vec<TaskInfo> {
         let mut left = Vec::new();
         for slot in self.slots() {
-            let Some(info) = slot.info().filter(|info| applies(info.kind)) else { continue };
+            let Some(info) = slot.info().filter(|info| applies(info.kind)) else {
+                continue;
+            };
             // The shard first, so that the count and the mark change together.
             let mut shard = lock(&self.shards[usize::from(slot.shard)].0);
             let body = lock(&slot.body);
@@ -660,8 +687,11 @@ impl Registry {
     /// Everything that lives, oldest first. `awaited` leaves out what was given up.
     pub(crate) fn tasks(&self, awaited: bool) -> Vec<TaskInfo> {
         let awaited = |slot: &Slot| !awaited || slot.flags.load(Relaxed) & GIVEN_UP == 0;
-        let mut tasks: Vec<_> =
-            self.slots().filter(|slot| awaited(slot)).filter_map(Slot::info).collect();
+        let mut tasks: Vec<_> = self
+            .slots()
+            .filter(|slot| awaited(slot))
+            .filter_map(Slot::info)
+            .collect();
         tasks.sort_by(|a, b| b.age.cmp(&a.age));
         tasks
     }
@@ -669,7 +699,9 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("gate", &self.gate()).finish_non_exhaustive()
+        f.debug_struct("Registry")
+            .field("gate", &self.gate())
+            .finish_non_exhaustive()
     }
 }
 
@@ -710,8 +742,9 @@ impl ShardState {
     fn grow(&mut self, registry: &'static Registry, shard: u8) -> u32 {
         let first = u32::try_from(self.chunks.len() * CHUNK).expect("fewer than 2^32 tasks");
         let last = first + u32::try_from(CHUNK).expect("a chunk is small") - 1;
-        let chunk: Vec<Slot> =
-            (first..=last).map(|index| Slot::new(registry, shard, index)).collect();
+        let chunk: Vec<Slot> = (first..=last)
+            .map(|index| Slot::new(registry, shard, index))
+            .collect();
         for slot in &chunk[..CHUNK - 1] {
             slot.running.store(slot.index + 1, Relaxed);
         }
@@ -732,3 +765,5 @@ fn phase_of(gate: u64) -> Phase {
     PHASES[usize::from((gate & 0xff) as u8)]
 }
 
+#[cfg(test)]
+mod tests;

@@ -106,29 +106,73 @@ impl Report {
 
     /// How long the shutdown took, from the reason to stop to the close.
     pub fn shutdown_took(&self) -> Duration {
-        let mut shutdown = self.phases.iter().filter(|phase| phase.phase != Phase::Running);
-        let Some(first) = shutdown.next() else { return Duration::ZERO };
-        shutdown.last().unwrap_or(first).ended.saturating_sub(first.began)
+        let mut shutdown = self
+            .phases
+            .iter()
+            .filter(|phase| phase.phase != Phase::Running);
+        let Some(first) = shutdown.next() else {
+            return Duration::ZERO;
+        };
+        shutdown
+            .last()
+            .unwrap_or(first)
+            .ended
+            .saturating_sub(first.began)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<12}{}", "stopped", self.reason)?;
-        for PhaseReport { phase, began, ended } in &self.phases {
+        for PhaseReport {
+            phase,
+            began,
+            ended,
+        } in &self.phases
+        {
             let took = Short(ended.saturating_sub(*began));
             writeln!(f, "{phase:<12}{took:>8}  from {} on", Short(*began))?;
         }
         writeln!(f, "{:<12}{}", "tasks", self.tasks)?;
         let mut list = |what: &str, entries: &[&dyn fmt::Display]| -> fmt::Result {
-            entries.iter().try_for_each(|entry| writeln!(f, "{what:<12}{entry}"))
+            entries
+                .iter()
+                .try_for_each(|entry| writeln!(f, "{what:<12}{entry}"))
         };
-        list("refused", &self.refused.iter().map(|task| task as _).collect::<Vec<_>>())?;
-        list("abandoned", &self.abandoned.iter().map(|job| job as _).collect::<Vec<_>>())?;
-        list("hook", &self.hooks.iter().map(|hook| hook as _).collect::<Vec<_>>())?;
-        list("failure", &self.failures.iter().map(|error| error as _).collect::<Vec<_>>())?;
+        list(
+            "refused",
+            &self
+                .refused
+                .iter()
+                .map(|task| task as _)
+                .collect::<Vec<_>>(),
+        )?;
+        list(
+            "abandoned",
+            &self
+                .abandoned
+                .iter()
+                .map(|job| job as _)
+                .collect::<Vec<_>>(),
+        )?;
+        list(
+            "hook",
+            &self.hooks.iter().map(|hook| hook as _).collect::<Vec<_>>(),
+        )?;
+        list(
+            "failure",
+            &self
+                .failures
+                .iter()
+                .map(|error| error as _)
+                .collect::<Vec<_>>(),
+        )?;
         if self.strays > 0 {
-            writeln!(f, "{:<12}{} (bare `tokio::spawn`), dropped", "strays", self.strays)?;
+            writeln!(
+                f,
+                "{:<12}{} (bare `tokio::spawn`), dropped",
+                "strays", self.strays
+            )?;
         }
         Ok(())
     }

@@ -104,7 +104,9 @@ impl Desk {
     fn handle(&self, message: Message) {
         match message {
             Message::Line(line) => line.emit(),
-            Message::Unhandled(origin, problem) => self.unhandled(UnhandledError::new(origin, problem)),
+            Message::Unhandled(origin, problem) => {
+                self.unhandled(UnhandledError::new(origin, problem))
+            }
             Message::Callback(origin, problem) => {
                 let failure = UnhandledError::new(origin, problem);
                 self.run.record(failure.clone());
@@ -120,6 +122,7 @@ impl Desk {
     fn unhandled(&self, failure: UnhandledError) {
         self.run.record(failure.clone());
         match &self.handlers.error {
+            None if self.run.has_told_of(failure.id()) => {}
             None => Line::Failure(failure).emit(),
             Some(handler) => {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(&failure))) {
@@ -131,7 +134,9 @@ impl Desk {
     }
 
     fn ask(&self, signal: Signal) -> SignalAction {
-        let Some(handler) = &self.handlers.shutdown else { return SignalAction::Stop };
+        let Some(handler) = &self.handlers.shutdown else {
+            return SignalAction::Stop;
+        };
         let handle = Handle::new(Arc::clone(&self.run));
         catch_unwind(AssertUnwindSafe(|| handler(signal, &handle))).unwrap_or_else(|payload| {
             complain("shutdown_handler", &*payload);
@@ -141,7 +146,10 @@ impl Desk {
 }
 
 fn complain(which: &'static str, payload: &(dyn std::any::Any + Send)) {
-    let line = Line::Handler { which, message: message(payload) };
+    let line = Line::Handler {
+        which,
+        message: message(payload),
+    };
     // The subscriber itself may be what panics.
     let _ = catch_unwind(AssertUnwindSafe(|| line.emit()));
 }
@@ -158,7 +166,12 @@ impl UnhandledError {
             }
             other => return Self::unformatted(origin, &other),
         };
-        Self { origin, how, message, source }
+        Self {
+            origin,
+            how,
+            message,
+            source,
+        }
     }
 
     /// What can be said without calling foreign code.
@@ -169,7 +182,12 @@ impl UnhandledError {
             Problem::Unread => (How::Failed, "its `JoinHandle` was not read".into()),
             Problem::Ended => (How::Ended, "came to an end".into()),
         };
-        Self { origin, how, message, source: None }
+        Self {
+            origin,
+            how,
+            message,
+            source: None,
+        }
     }
 }
 
@@ -198,7 +216,9 @@ impl Dispatch {
     fn of_this_thread() -> Self {
         let own = tracing::dispatcher::get_default(Clone::clone);
         let nobody = own.is::<tracing::subscriber::NoSubscriber>();
-        Self { own: (!nobody).then_some(own) }
+        Self {
+            own: (!nobody).then_some(own),
+        }
     }
 
     #[cfg(feature = "tracing")]

@@ -45,7 +45,10 @@ pub(crate) enum Command {
     Signal(Arrival),
     /// Whoever supervised has been dropped.
     Abandon,
-    RuntimeClosed,
+    /// The runtime is about to be closed, with this many tasks that tokio knows of.
+    Closing(usize),
+    /// The end: the runtime is closed, or left to its owner.
+    Closed,
 }
 
 /// How main ended.
@@ -89,6 +92,8 @@ pub(crate) struct Run {
     /// Failures in the hands of somebody who has not looked yet.
     unread: Mutex<BTreeMap<Id, Origin>>,
     failures: Mutex<Vec<UnhandledError>>,
+    /// A failure that a line of the log has told of already.
+    told: Mutex<Option<Id>>,
 }
 
 /// What a run is made of.
@@ -122,6 +127,7 @@ impl Run {
             change_owed: AtomicBool::new(false),
             unread: Mutex::default(),
             failures: Mutex::default(),
+            told: Mutex::default(),
         });
         registry.attach(Arc::clone(&run));
         run
@@ -136,7 +142,10 @@ impl Run {
     /// The end: the runtime may have another supervisor, the registry another run.
     pub(crate) fn abolish(&self) {
         self.registry.set_phase(Phase::Closed);
-        let (claim, hooks) = (lock(&self.claim).take(), std::mem::take(&mut *lock(&self.hooks)));
+        let (claim, hooks) = (
+            lock(&self.claim).take(),
+            std::mem::take(&mut *lock(&self.hooks)),
+        );
         drop((claim, hooks));
         self.say(Message::Stop);
         self.registry.retire();
@@ -237,6 +246,15 @@ impl Run {
         std::mem::take(&mut lock(&self.failures))
     }
 
+    /// Notes that a line of the log tells of the task's failure.
+    pub(crate) fn tell_of(&self, id: Id) {
+        *lock(&self.told) = Some(id);
+    }
+
+    pub(crate) fn has_told_of(&self, id: Id) -> bool {
+        *lock(&self.told) == Some(id)
+    }
+
     /// How long `whose` has left.
     pub(crate) fn time_left(&self, whose: Whose) -> Option<Duration> {
         let now = self.started.elapsed();
@@ -247,6 +265,8 @@ impl Run {
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run").field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("Run")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }

@@ -40,7 +40,9 @@ impl UserRuntime {
         #[cfg(feature = "test-util")]
         builder.start_paused(options.start_paused == Some(true));
         match flavor {
-            Flavor::Local => builder.build_local(LocalOptions::default()).map(Self::Local),
+            Flavor::Local => builder
+                .build_local(LocalOptions::default())
+                .map(Self::Local),
             _ => builder.build().map(Self::Shared),
         }
     }

@@ -119,7 +119,9 @@ impl FromStr for Signal {
             .iter()
             .copied()
             .find(|signal| signal.text() == name)
-            .ok_or_else(|| ParseSignalError { name: name.to_owned() })
+            .ok_or_else(|| ParseSignalError {
+                name: name.to_owned(),
+            })
     }
 }
 
@@ -177,8 +179,17 @@ mod tests {
     #[test]
     fn a_wrong_name_is_answered_with_the_right_one() {
         let says = |name: &str| name.parse::<Signal>().unwrap_err().to_string();
-        assert_eq!(says("sigint"), "unknown signal \"sigint\", did you mean `SIGINT`?");
-        assert_eq!(says("hup"), "unknown signal \"hup\", did you mean `SIGHUP`?");
-        assert_eq!(says("\u{1b}["), "unknown signal \"\\u{1b}[\", a name is written like `SIGTERM`");
+        assert_eq!(
+            says("sigint"),
+            "unknown signal \"sigint\", did you mean `SIGINT`?"
+        );
+        assert_eq!(
+            says("hup"),
+            "unknown signal \"hup\", did you mean `SIGHUP`?"
+        );
+        assert_eq!(
+            says("\u{1b}["),
+            "unknown signal \"\\u{1b}[\", a name is written like `SIGTERM`"
+        );
     }
 }

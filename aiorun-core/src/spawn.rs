@@ -13,7 +13,12 @@ use crate::supervised::{Ending, Fallible, Job, Place, Plain, Supervised};
 use crate::task::{Builder, Id, Kind};
 
 fn anonymous(kind: Kind, marks: u32, location: &'static Location<'static>) -> Birth {
-    Birth { kind, name: None, location, marks }
+    Birth {
+        kind,
+        name: None,
+        location,
+        marks,
+    }
 }
 
 /// Starts a task: [`tokio::spawn`], supervised.
@@ -148,7 +153,10 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    asynchronous(anonymous(Kind::Async, PROTECTED, Location::caller()), future)
+    asynchronous(
+        anonymous(Kind::Async, PROTECTED, Location::caller()),
+        future,
+    )
 }
 
 /// Names a task that is to be started, and gives it other properties: see [`task::Builder`].
@@ -230,7 +238,11 @@ where
     match place(birth) {
         Ok((slot, origin)) => {
             let job = Job::new(job, Place::new(slot));
-            JoinHandle::new(tokio::task::spawn_blocking(|| job.run::<R, Plain>()), slot, origin)
+            JoinHandle::new(
+                tokio::task::spawn_blocking(|| job.run::<R, Plain>()),
+                slot,
+                origin,
+            )
         }
         Err(origin) => JoinHandle::too_late(origin),
     }
@@ -276,7 +288,11 @@ where
 }
 
 /// As [`internal`], on the blocking pool.
-pub(crate) fn internal_blocking<F, R, E>(run: &Run, birth: Birth, job: F) -> Option<(&'static Slot, Id)>
+pub(crate) fn internal_blocking<F, R, E>(
+    run: &Run,
+    birth: Birth,
+    job: F,
+) -> Option<(&'static Slot, Id)>
 where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,

@@ -70,7 +70,11 @@ pub(crate) struct Hook;
 
 impl<F, E> Supervised<F, E> {
     pub(crate) fn new(future: F, place: Place) -> Self {
-        Self { future, place, ending: PhantomData }
+        Self {
+            future,
+            place,
+            ending: PhantomData,
+        }
     }
 }
 
@@ -113,7 +117,10 @@ struct Running {
 impl Running {
     fn new(slot: &'static Slot) -> Self {
         slot.enter(thread::number());
-        Self { slot, _entered: current::enter(Some(slot)) }
+        Self {
+            slot,
+            _entered: current::enter(Some(slot)),
+        }
     }
 }
 
@@ -154,7 +161,10 @@ impl<F> Job<F> {
 
 impl Place {
     pub(crate) fn new(slot: &'static Slot) -> Self {
-        Self { slot, unwinding: false }
+        Self {
+            slot,
+            unwinding: false,
+        }
     }
 }
 
@@ -205,12 +215,11 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> Ending<Result<T, E>> for Fallible
             critical_ended(slot, Problem::Unread);
         }
         match (slot.registry().run(), slot.origin()) {
-            (Some(run), Some(origin)) => Output::Failed(Box::new(Failed::new(
-                run,
-                origin,
-                value,
-                |value| value.err().map(Into::into),
-            ))),
+            (Some(run), Some(origin)) => {
+                Output::Failed(Box::new(Failed::new(run, origin, value, |value| {
+                    value.err().map(Into::into)
+                })))
+            }
             _ => Output::Value(value),
         }
     }
@@ -254,7 +263,11 @@ impl Ending<ExitCode> for Main {
 
 impl Ending<CallbackResult> for Callback {
     fn returned(result: CallbackResult, slot: &'static Slot) -> Output<CallbackResult> {
-        slot.settle(if result.is_ok() { Outcome::Completed } else { Outcome::Failed });
+        slot.settle(if result.is_ok() {
+            Outcome::Completed
+        } else {
+            Outcome::Failed
+        });
         match result {
             Ok(()) => Output::Cancelled,
             Err(error) => tell(slot, Command::CallbackFailed(Problem::Failed(error))),
@@ -262,7 +275,10 @@ impl Ending<CallbackResult> for Callback {
     }
 
     fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<CallbackResult> {
-        tell(slot, Command::CallbackFailed(Problem::Panicked(message(&*payload))))
+        tell(
+            slot,
+            Command::CallbackFailed(Problem::Panicked(message(&*payload))),
+        )
     }
 }
 
@@ -279,5 +295,7 @@ impl Ending<()> for Hook {
 
 /// Whether the calling code is part of a task of ours, and of which sort.
 pub(crate) fn current_kind() -> Option<(Id, Kind)> {
-    current::slot().and_then(|slot| slot.origin()).map(|origin| (origin.id, origin.kind))
+    current::slot()
+        .and_then(|slot| slot.origin())
+        .map(|origin| (origin.id, origin.kind))
 }

@@ -20,8 +20,8 @@ use crate::config::{Options, RepeatSignal, SignalExitStatus};
 use crate::control::{ControlThread, Ending, Setup};
 use crate::current::{self, Claim};
 use crate::error::RunError;
-use crate::handle::Handle;
 use crate::exit::{Exit, StopReason};
+use crate::handle::Handle;
 use crate::phase::{CLOSE, Machine};
 use crate::registry::{Birth, COOPERATIVE};
 use crate::reporter::{Handlers, Message, Reporter};
@@ -68,7 +68,12 @@ where
     run(builder, true, |run, runtime, launched| {
         runtime.block_on(async {
             if launched.may_start(run).await {
-                let birth = Birth { kind: Kind::Main, name: None, location, marks: 0 };
+                let birth = Birth {
+                    kind: Kind::Main,
+                    name: None,
+                    location,
+                    marks: 0,
+                };
                 internal::<_, supervised::Main>(run, birth, main);
             }
             launched.closing().await
@@ -109,8 +114,11 @@ fn run(
         let _ = watcher.send(Handle::new(Arc::clone(&run)));
     }
     let most = drive(&run, &runtime, &mut launched);
+    run.send(Command::Closing(
+        runtime.handle().metrics().num_alive_tasks(),
+    ));
     runtime.close(most);
-    run.send(Command::RuntimeClosed);
+    run.send(Command::Closed);
     let (exit, panic) = launched.finish(&builder.options);
     builder.main_panic = panic;
     exit
@@ -138,7 +146,7 @@ where
     }
     let run = Arc::clone(&launched.run);
     launched.drive(&run, Some(Main { main, location })).await;
-    run.send(Command::RuntimeClosed);
+    run.send(Command::Closed);
     // The last lines may take a moment, in which this thread should not be blocked.
     let options = Options {
         signal_exit_status: builder.options.signal_exit_status,
@@ -205,12 +213,12 @@ impl Launched {
             exit_on: (repeat == RepeatSignal::Exit).then(|| signals.clone()),
             signals,
             dump_signal: options.dump_signal,
-            callback: callback.map(|it| (it, builder.callback_location.unwrap_or(Location::caller()))),
+            callback: callback
+                .map(|it| (it, builder.callback_location.unwrap_or(Location::caller()))),
             asks_handler: options.shutdown_handler.is_some(),
             run_forever: options.run_forever(),
             has_main,
             may_leave,
-            owns_runtime: owner == Owner::Us,
         });
         let control = match control {
             Ok(control) => control,
@@ -255,7 +263,11 @@ impl Launched {
     async fn may_start(&self, run: &Run) -> bool {
         let (go, answer) = oneshot::channel();
         run.send(Command::Started(go));
-        if run.has_early_signal() { answer.await.unwrap_or(false) } else { true }
+        if run.has_early_signal() {
+            answer.await.unwrap_or(false)
+        } else {
+            true
+        }
     }
 
     /// Runs main here until the control thread says close; what is left of it is dropped then.
@@ -263,16 +275,31 @@ impl Launched {
     where
         F: Future<Output = ExitCode>,
     {
-        let main = if self.may_start(run).await { main } else { None };
+        let main = if self.may_start(run).await {
+            main
+        } else {
+            None
+        };
         let main = main.and_then(|Main { main, location }| {
-            let birth = Birth { kind: Kind::Main, name: None, location, marks: 0 };
+            let birth = Birth {
+                kind: Kind::Main,
+                name: None,
+                location,
+                marks: 0,
+            };
             let (slot, _) = reserve_in(run, None, birth).ok()?;
-            Some(Supervised::<F, supervised::Main>::new(main, Place::new(slot)))
+            Some(Supervised::<F, supervised::Main>::new(
+                main,
+                Place::new(slot),
+            ))
         });
         let mut main = pin!(main);
         let mut closing = pin!(self.closing());
         poll_fn(|cx| {
-            let ended = main.as_mut().as_pin_mut().is_some_and(|main| main.poll(cx).is_ready());
+            let ended = main
+                .as_mut()
+                .as_pin_mut()
+                .is_some_and(|main| main.poll(cx).is_ready());
             if ended {
                 main.set(None);
             }
@@ -303,11 +330,15 @@ impl Launched {
     }
 
     fn finish(mut self, options: &Options) -> (Exit, Option<Payload>) {
-        let Some(ending) = self.end() else { unreachable!("a run ends once") };
+        let Some(ending) = self.end() else {
+            unreachable!("a run ends once")
+        };
         let mut report = ending.report;
         report.failures = self.run.take_failures();
         let main = ending.main;
-        let error = ending.error.map(|blame| blame.into_error(main.as_ref(), &report));
+        let error = ending
+            .error
+            .map(|blame| blame.into_error(main.as_ref(), &report));
         let code = match (&main, &error) {
             (Some(MainEnd::Failed(code)), _) => *code,
             (Some(MainEnd::Panicked(_)), _) => ExitCode::from(101),
@@ -326,9 +357,28 @@ impl Launched {
             Some(MainEnd::Panicked(payload)) => Some(payload),
             _ => None,
         };
-        // Every error of a run that was started has been shown: by main's `Termination`, by the
-        // panic hook, or in a line of the log.
-        (Exit { reason: ending.reason, error, report, code, shown: true }, panic)
+        // Main's `Termination`, the panic hook or a line of the log has shown it, unless it is the
+        // `Err` of a critical task that somebody took and kept.
+        let shown = match &error {
+            Some(RunError::TaskFailed(failure)) => {
+                let recorded = report
+                    .failures
+                    .iter()
+                    .any(|known| known.id() == failure.id());
+                recorded || self.run.has_told_of(failure.id())
+            }
+            _ => true,
+        };
+        (
+            Exit {
+                reason: ending.reason,
+                error,
+                report,
+                code,
+                shown,
+            },
+            panic,
+        )
     }
 }
 
@@ -339,7 +389,9 @@ impl Drop for Launched {
     /// The future of `supervise` was dropped, or `block_on` panicked. The control thread goes on by
     /// itself: it cancels everything and cleans up behind itself.
     fn drop(&mut self) {
-        let Some(control) = self.control.take() else { return };
+        let Some(control) = self.control.take() else {
+            return;
+        };
         self.close.close();
         self.run.send(Command::Abandon);
         if self.owner == Owner::Us {

@@ -188,8 +188,21 @@ impl TaskInfo {
 
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Label { kind: self.kind, id: self.id, name: &self.name })?;
-        write!(f, " spawned at {}, age {}, ", self.location, Short(self.age))?;
+        write!(
+            f,
+            "{}",
+            Label {
+                kind: self.kind,
+                id: self.id,
+                name: &self.name
+            }
+        )?;
+        write!(
+            f,
+            " spawned at {}, age {}, ",
+            self.location,
+            Short(self.age)
+        )?;
         if self.protected {
             f.write_str("protected, ")?;
         }
@@ -264,7 +277,12 @@ impl Builder {
     }
 
     fn birth(self, kind: Kind, location: &'static Location<'static>) -> Birth {
-        Birth { kind, name: Some(Arc::new(self.name)), location, marks: self.marks }
+        Birth {
+            kind,
+            name: Some(Arc::new(self.name)),
+            location,
+            marks: self.marks,
+        }
     }
 
     /// As [`aiorun::spawn`](crate::spawn()).

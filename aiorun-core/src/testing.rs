@@ -66,7 +66,10 @@ pub fn test(
 /// What there is to say about a test that takes too long.
 fn stuck(timeout: Duration, handle: Option<&Handle>) -> String {
     let dump = handle.map(|handle| log::dump(handle.phase(), &handle.tasks()));
-    format!("the test took longer than {timeout:?}\n{}", dump.unwrap_or_default())
+    format!(
+        "the test took longer than {timeout:?}\n{}",
+        dump.unwrap_or_default()
+    )
 }
 
 /// Fails the test for what happened behind its back.

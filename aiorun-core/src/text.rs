@@ -59,6 +59,21 @@ impl fmt::Display for Short {
     }
 }
 
+/// Shows a number of things: `1 task`, `2 tasks`.
+pub(crate) struct Count(pub(crate) usize, pub(crate) &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}{}",
+            self.0,
+            self.1,
+            if self.0 == 1 { "" } else { "s" }
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,8 +82,14 @@ mod tests {
     fn control_characters_never_reach_a_terminal() {
         let shown = Printable("a\u{1b}[31mred\u{7}\nline\u{202e}x").to_string();
         assert_eq!(shown, "a\\u{1b}[31mred\\u{7}\\nline\\u{202e}x");
-        assert_eq!(PrintableLines("one\u{1b}\ntwo").to_string(), "one\\u{1b}\ntwo");
-        assert_eq!(Printable("größer than \"that\"").to_string(), "größer than \"that\"");
+        assert_eq!(
+            PrintableLines("one\u{1b}\ntwo").to_string(),
+            "one\\u{1b}\ntwo"
+        );
+        assert_eq!(
+            Printable("größer than \"that\"").to_string(),
+            "größer than \"that\""
+        );
     }
 
     #[test]

@@ -20,7 +20,10 @@ struct Guard;
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        NAMES.lock().unwrap_or_else(PoisonError::into_inner).remove(&NUMBER.get());
+        NAMES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&NUMBER.get());
     }
 }
 
@@ -37,10 +40,15 @@ fn register() -> u32 {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     NUMBER.set(number);
     let thread = std::thread::current();
-    let name = thread.name().map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
+    let name = thread
+        .name()
+        .map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
     // While the thread's locals are being destroyed there is nobody left to forget the name.
     if GUARD.try_with(|_| ()).is_ok() {
-        NAMES.lock().unwrap_or_else(PoisonError::into_inner).insert(number, name);
+        NAMES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, name);
     }
     number
 }
@@ -48,7 +56,10 @@ fn register() -> u32 {
 /// The name of the thread with that number.
 pub(crate) fn name(number: u32) -> String {
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    names.get(&number).cloned().unwrap_or_else(|| String::from("a thread that has ended"))
+    names
+        .get(&number)
+        .cloned()
+        .unwrap_or_else(|| String::from("a thread that has ended"))
 }
 
 #[cfg(test)]
@@ -57,11 +68,13 @@ mod tests {
 
     #[test]
     fn a_thread_keeps_its_number_and_its_name_until_it_ends() {
-        let spawned = std::thread::Builder::new().name("worker-7".into()).spawn(|| {
-            assert_eq!(number(), number());
-            assert_eq!(name(number()), "worker-7");
-            number()
-        });
+        let spawned = std::thread::Builder::new()
+            .name("worker-7".into())
+            .spawn(|| {
+                assert_eq!(number(), number());
+                assert_eq!(name(number()), "worker-7");
+                number()
+            });
         let number_of_spawned = spawned.unwrap().join().unwrap();
         assert_ne!(number_of_spawned, number());
         assert_eq!(name(number_of_spawned), "a thread that has ended");

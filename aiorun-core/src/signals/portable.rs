@@ -38,7 +38,10 @@ impl Signals {
     /// The next Ctrl-C; one persistent listener, so that none is lost between two calls.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
         let arrived = ready!(self.stream.poll_recv(cx));
-        Poll::Ready(arrived.map(|()| Arrival { signal: Signal::INT, sender: None }))
+        Poll::Ready(arrived.map(|()| Arrival {
+            signal: Signal::INT,
+            sender: None,
+        }))
     }
 }
 

@@ -33,9 +33,16 @@ impl Signals {
             return Ok(None);
         }
         let numbers: Vec<c_int> = signals.iter().copied().filter_map(number).collect();
-        let handled = numbers.iter().copied().map(Handled::take).collect::<io::Result<_>>()?;
+        let handled = numbers
+            .iter()
+            .copied()
+            .map(Handled::take)
+            .collect::<io::Result<_>>()?;
         let stream = SignalsInfo::with_exfiltrator(&numbers, WithOrigin::default())?;
-        Ok(Some(Self { stream, _handled: handled }))
+        Ok(Some(Self {
+            stream,
+            _handled: handled,
+        }))
     }
 
     /// The next signal; `None` when there will be no more.
@@ -66,12 +73,18 @@ pub(crate) struct RepeatedExit {
 impl RepeatedExit {
     pub(crate) fn install(signals: &[Signal]) -> io::Result<Self> {
         let armed = Arc::new(AtomicBool::new(false));
-        let mut exit = Self { armed, registered: Vec::new() };
+        let mut exit = Self {
+            armed,
+            registered: Vec::new(),
+        };
         for signal in signals {
-            let Some(number) = number(*signal) else { continue };
+            let Some(number) = number(*signal) else {
+                continue;
+            };
             let status = c_int::from(signal.exit_code());
             let armed = Arc::clone(&exit.armed);
-            exit.registered.push(flag::register_conditional_shutdown(number, status, armed)?);
+            exit.registered
+                .push(flag::register_conditional_shutdown(number, status, armed)?);
         }
         Ok(exit)
     }
@@ -109,7 +122,13 @@ impl Handled {
         if !defaults.contains_key(&signal) && acts_by_default(signal) {
             let acts = Arc::new(AtomicBool::new(false));
             flag::register_conditional_default(signal, Arc::clone(&acts))?;
-            defaults.insert(signal, DefaultAction { handled_by: 0, acts });
+            defaults.insert(
+                signal,
+                DefaultAction {
+                    handled_by: 0,
+                    acts,
+                },
+            );
         }
         if let Some(default) = defaults.get_mut(&signal) {
             default.handled_by += 1;
@@ -134,10 +153,14 @@ impl Drop for Handled {
 /// Whether nobody handles or ignores the signal yet. Linux tells in `/proc`; where it does not,
 /// nobody is assumed to, as in a program that has just started.
 fn acts_by_default(signal: c_int) -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return true;
+    };
     let has = |field: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        let mask = line
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .unwrap_or(0);
         mask >> (signal - 1) & 1 == 1
     };
     !has("SigCgt:") && !has("SigIgn:")
@@ -165,9 +188,15 @@ const NUMBERS: [(Signal, c_int); 18] = [
 ];
 
 pub(super) fn number(signal: Signal) -> Option<c_int> {
-    NUMBERS.iter().find(|(known, _)| *known == signal).map(|(_, number)| *number)
+    NUMBERS
+        .iter()
+        .find(|(known, _)| *known == signal)
+        .map(|(_, number)| *number)
 }
 
 fn from_number(number: c_int) -> Option<Signal> {
-    NUMBERS.iter().find(|(_, known)| *known == number).map(|(signal, _)| *signal)
+    NUMBERS
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map(|(signal, _)| *signal)
 }

@@ -1,0 +1,618 @@
+//! The machine as tables: what goes in, when, and what has to come out.
+
+use super::Action::{
+    ArmExit, CancelAll, Close, Enter, Exit, Force, GiveUp, Leave, SayWaiting, StartCallback,
+    StartHook,
+};
+use super::Event::{Abandon, Deadline, NoHook, Quiet, Stop};
+use super::Phase::{Cancelling, Closed, Draining, Finishing, Stopping};
+use super::*;
+
+const INT: Event = Stop(StopReason::Signal(Signal::INT));
+const TERM: Event = Stop(StopReason::Signal(Signal::TERM));
+const STOP: Event = Stop(StopReason::Stop);
+/// What the runtime's threads get where the budget allows it.
+const FULL: Duration = Duration::from_millis(450);
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[derive(Default)]
+struct Given {
+    limits: Limits,
+    repeat: RepeatSignal,
+    callback: bool,
+}
+
+impl Given {
+    fn machine(self) -> Machine {
+        Machine::new(self.limits, self.repeat, self.callback)
+    }
+}
+
+/// Feeds each event at its time and compares what comes out.
+#[track_caller]
+fn play(mut machine: Machine, rows: &[(Duration, Event, &[Action])]) -> Machine {
+    for (number, (now, event, expected)) in rows.iter().enumerate() {
+        let actions = machine.on(*now, *event);
+        assert_eq!(&actions, expected, "row {number}: {event:?} at {now:?}");
+    }
+    machine
+}
+
+#[test]
+fn everything_ends_by_itself() {
+    let machine = play(
+        Given {
+            callback: true,
+            ..Given::default()
+        }
+        .machine(),
+        &[
+            (secs(1), TERM, &[Enter(Stopping), StartCallback]),
+            (secs(2), Quiet, &[Enter(Cancelling), CancelAll]),
+            (secs(3), Quiet, &[Enter(Draining)]),
+            (secs(4), Quiet, &[Enter(Finishing), StartHook]),
+            (secs(5), Quiet, &[StartHook]),
+            (secs(6), NoHook, &[Close(FULL)]),
+            (secs(7), Quiet, &[Enter(Closed)]),
+        ],
+    );
+    assert_eq!(machine.reason(), Some(StopReason::Signal(Signal::TERM)));
+    assert_eq!(machine.step(), Step::End);
+    assert_eq!(machine.deadline(), None);
+}
+
+#[test]
+fn nothing_ends_by_itself_and_yet_the_run_does() {
+    let machine = play(
+        Given {
+            callback: true,
+            ..Given::default()
+        }
+        .machine(),
+        &[
+            (secs(0), TERM, &[Enter(Stopping), StartCallback]),
+            (secs(54), Deadline, &[Force(Step::Callback)]),
+            (
+                ms(54_100),
+                Deadline,
+                &[GiveUp(Step::Callback), Enter(Cancelling), CancelAll],
+            ),
+            (ms(59_410), Deadline, &[Force(Step::Cancel)]),
+            (
+                ms(59_510),
+                Deadline,
+                &[GiveUp(Step::Cancel), Enter(Draining)],
+            ),
+            (ms(59_755), Deadline, &[Force(Step::Drain)]),
+            (
+                ms(59_855),
+                Deadline,
+                &[GiveUp(Step::Drain), Enter(Finishing), StartHook],
+            ),
+            (ms(59_928), Deadline, &[Force(Step::Hook)]),
+            (secs(60), Deadline, &[GiveUp(Step::Hook), StartHook]),
+            (secs(60), NoHook, &[Close(FULL)]),
+            (ms(60_750), Deadline, &[Leave]),
+        ],
+    );
+    assert_eq!(machine.deadline(), None, "it leaves once");
+}
+
+/// For every step, an early deadline changes nothing.
+#[test]
+fn a_deadline_before_its_time_is_none() {
+    let mut machine = Given::default().machine();
+    assert_eq!(machine.on(secs(1), Deadline), []);
+    machine.on(secs(1), STOP);
+    assert_eq!(machine.on(secs(2), Deadline), []);
+    assert_eq!(machine.deadline(), Some(secs(55)));
+}
+
+#[test]
+fn the_first_reason_wins() {
+    let machine = play(
+        Given::default().machine(),
+        &[
+            (
+                secs(0),
+                Stop(StopReason::TaskFailed),
+                &[Enter(Stopping), Enter(Cancelling), CancelAll],
+            ),
+            (secs(1), STOP, &[]),
+            (secs(1), Stop(StopReason::MainFailed), &[]),
+        ],
+    );
+    assert_eq!(machine.reason(), Some(StopReason::TaskFailed));
+}
+
+#[test]
+fn the_delay_is_for_signals_and_stop_only() {
+    let delayed = || Limits {
+        delay: secs(10),
+        ..Limits::default()
+    };
+    for (reason, expected) in [
+        (StopReason::Signal(Signal::TERM), Step::Delay),
+        (StopReason::Stop, Step::Delay),
+        (StopReason::MainReturned, Step::Cancel),
+        (StopReason::MainFailed, Step::Cancel),
+        (StopReason::TaskFailed, Step::Cancel),
+    ] {
+        let mut machine = Given {
+            limits: delayed(),
+            ..Given::default()
+        }
+        .machine();
+        machine.on(secs(1), Stop(reason));
+        assert_eq!(machine.step(), expected, "{reason:?}");
+    }
+}
+
+#[test]
+fn the_delay_ends_by_time_by_quiet_and_by_a_repeated_signal() {
+    let started = || {
+        let limits = Limits {
+            delay: secs(10),
+            ..Limits::default()
+        };
+        play(
+            Given {
+                limits,
+                repeat: RepeatSignal::Abort,
+                callback: false,
+            }
+            .machine(),
+            &[(secs(0), TERM, &[Enter(Stopping)])],
+        )
+    };
+    assert_eq!(started().deadline(), Some(secs(10)));
+    let cancels: &[Action] = &[Enter(Cancelling), CancelAll];
+    play(started(), &[(secs(10), Deadline, cancels)]);
+    play(started(), &[(secs(1), Quiet, cancels)]);
+    let machine = play(
+        started(),
+        &[
+            (ms(499), TERM, &[]),
+            (
+                ms(500),
+                INT,
+                &[SayWaiting(Signal::INT), Enter(Cancelling), CancelAll],
+            ),
+        ],
+    );
+    assert_eq!(
+        machine.deadline(),
+        Some(ms(500) + ms(59_500) / 10 * 9),
+        "and ends nothing else"
+    );
+}
+
+#[test]
+fn a_delay_longer_than_the_budget_ends_with_it() {
+    let limits = Limits {
+        delay: secs(100),
+        total: Limit::After(secs(5)),
+        ..Limits::default()
+    };
+    let mut machine = Given {
+        limits,
+        ..Given::default()
+    }
+    .machine();
+    machine.on(secs(1), TERM);
+    assert_eq!(machine.deadline(), Some(secs(6)));
+}
+
+#[test]
+fn repeated_signals() {
+    let nothing: &[Action] = &[];
+    // How the repeated signal is taken, which, when; what is done, and whether time is up.
+    for (repeat, event, now, expected, aborts) in [
+        (RepeatSignal::Auto, INT, 499, nothing, false),
+        (
+            RepeatSignal::Auto,
+            INT,
+            500,
+            &[SayWaiting(Signal::INT)],
+            true,
+        ),
+        (
+            RepeatSignal::Auto,
+            TERM,
+            500,
+            &[SayWaiting(Signal::TERM)],
+            false,
+        ),
+        (
+            RepeatSignal::Ignore,
+            INT,
+            500,
+            &[SayWaiting(Signal::INT)],
+            false,
+        ),
+        (
+            RepeatSignal::Abort,
+            TERM,
+            500,
+            &[SayWaiting(Signal::TERM)],
+            true,
+        ),
+        (RepeatSignal::Abort, TERM, 499, nothing, false),
+        (
+            RepeatSignal::Exit,
+            TERM,
+            500,
+            &[SayWaiting(Signal::TERM), Exit(Signal::TERM)],
+            false,
+        ),
+    ] {
+        let mut machine = Given {
+            repeat,
+            ..Given::default()
+        }
+        .machine();
+        machine.on(secs(0), TERM);
+        assert_eq!(
+            machine.on(ms(now), event),
+            expected,
+            "{repeat:?}, {event:?} at {now}"
+        );
+        assert_eq!(
+            machine.step_ends() == Some(ms(now)),
+            aborts,
+            "{repeat:?}, {event:?} at {now}"
+        );
+    }
+}
+
+#[test]
+fn an_abort_takes_the_time_of_callback_tasks_and_jobs_and_hooks_still_run() {
+    let given = Given {
+        callback: true,
+        ..Given::default()
+    };
+    play(
+        given.machine(),
+        &[
+            (secs(0), TERM, &[Enter(Stopping), StartCallback]),
+            (secs(1), INT, &[SayWaiting(Signal::INT)]),
+            (secs(1), Deadline, &[Force(Step::Callback)]),
+            (
+                ms(1_100),
+                Deadline,
+                &[GiveUp(Step::Callback), Enter(Cancelling), CancelAll],
+            ),
+            (ms(1_100), Deadline, &[Force(Step::Cancel)]),
+            (ms(1_110), Quiet, &[Enter(Draining)]),
+            (ms(1_110), Deadline, &[Force(Step::Drain)]),
+            (
+                ms(1_210),
+                Deadline,
+                &[GiveUp(Step::Drain), Enter(Finishing), StartHook],
+            ),
+            (secs(20), Deadline, &[]),
+            (secs(21), Quiet, &[StartHook]),
+            (secs(21), NoHook, &[Close(FULL)]),
+            (ms(21_749), Deadline, &[]),
+            (ms(21_750), Deadline, &[Leave]),
+        ],
+    );
+}
+
+#[test]
+fn a_repeated_signal_leaves_from_its_handler_except_during_the_delay() {
+    let limits = Limits {
+        delay: secs(10),
+        ..Limits::default()
+    };
+    let machine = Given {
+        limits,
+        repeat: RepeatSignal::Exit,
+        callback: false,
+    }
+    .machine();
+    let machine = play(
+        machine,
+        &[
+            (secs(0), TERM, &[Enter(Stopping)]),
+            (secs(10), Deadline, &[Enter(Cancelling), CancelAll]),
+            (secs(10), Deadline, &[ArmExit]),
+            (secs(11), Deadline, &[]),
+        ],
+    );
+    assert_eq!(machine.deadline(), Some(secs(55)), "armed once");
+
+    let mut machine = Given {
+        repeat: RepeatSignal::Exit,
+        ..Given::default()
+    }
+    .machine();
+    machine.on(secs(1), TERM);
+    assert_eq!(machine.deadline(), Some(ms(1_500)), "not within the burst");
+}
+
+#[test]
+fn whoever_is_dropped_half_way_gets_no_callback_no_delay_and_no_hooks() {
+    let given = || Given {
+        limits: Limits {
+            delay: secs(10),
+            ..Limits::default()
+        },
+        callback: true,
+        ..Given::default()
+    };
+    play(
+        given().machine(),
+        &[
+            (
+                secs(0),
+                Abandon,
+                &[Enter(Stopping), Enter(Cancelling), CancelAll],
+            ),
+            (secs(1), Quiet, &[Enter(Draining)]),
+            (secs(1), Quiet, &[Enter(Finishing), Close(FULL)]),
+        ],
+    );
+    play(
+        given().machine(),
+        &[
+            (secs(0), TERM, &[Enter(Stopping), StartCallback]),
+            (secs(1), Abandon, &[]),
+            (secs(1), Deadline, &[Force(Step::Callback)]),
+            (secs(1), Quiet, &[Enter(Cancelling), CancelAll]),
+        ],
+    );
+}
+
+#[test]
+fn one_budget() {
+    let after = |given: u64| Limit::After(secs(given));
+    let limits = |total, tasks, jobs, delay| Limits {
+        total,
+        tasks,
+        jobs,
+        delay: secs(delay),
+    };
+    for (given, expected) in [
+        (
+            limits(Limit::Default, Limit::Default, Limit::Default, 0),
+            Some(60),
+        ),
+        (
+            limits(Limit::Default, after(50), Limit::Default, 0),
+            Some(60),
+        ),
+        (limits(Limit::Default, after(50), after(30), 5), Some(85)),
+        (limits(after(10), after(50), after(30), 5), Some(10)),
+        (limits(after(0), Limit::Default, Limit::Default, 0), Some(0)),
+        (limits(Limit::None, after(50), Limit::Default, 0), None),
+        (limits(Limit::Default, Limit::None, Limit::Default, 0), None),
+        (limits(Limit::Default, after(u64::MAX), after(1), 0), None),
+    ] {
+        assert_eq!(
+            given.budget(DEFAULT_BUDGET),
+            expected.map(secs),
+            "{given:?}"
+        );
+    }
+}
+
+#[test]
+fn without_a_budget_nothing_is_cut() {
+    let limits = Limits {
+        total: Limit::None,
+        ..Limits::default()
+    };
+    let machine = play(
+        Given {
+            limits,
+            ..Given::default()
+        }
+        .machine(),
+        &[(
+            secs(0),
+            TERM,
+            &[Enter(Stopping), Enter(Cancelling), CancelAll],
+        )],
+    );
+    assert_eq!(machine.deadline(), None);
+    assert_eq!(machine.limit(secs(1), Whose::Task), None);
+}
+
+#[test]
+fn a_limit_beyond_the_clock_is_none() {
+    let limits = Limits {
+        total: Limit::After(Duration::MAX),
+        ..Limits::default()
+    };
+    let mut machine = Given {
+        limits,
+        ..Given::default()
+    }
+    .machine();
+    machine.on(secs(1), TERM);
+    assert_eq!(machine.deadline(), None);
+}
+
+#[test]
+fn zero_means_not_to_wait() {
+    let limits = Limits {
+        total: Limit::After(Duration::ZERO),
+        ..Limits::default()
+    };
+    play(
+        Given {
+            limits,
+            ..Given::default()
+        }
+        .machine(),
+        &[
+            (
+                secs(1),
+                TERM,
+                &[Enter(Stopping), Enter(Cancelling), CancelAll],
+            ),
+            (secs(1), Deadline, &[Force(Step::Cancel)]),
+            (
+                ms(1_020),
+                Deadline,
+                &[GiveUp(Step::Cancel), Enter(Draining)],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn time_left_is_that_of_the_one_who_asks() {
+    let limits = Limits {
+        delay: secs(10),
+        ..Limits::default()
+    };
+    let mut machine = Given {
+        limits,
+        callback: true,
+        ..Given::default()
+    }
+    .machine();
+    let at = |machine: &Machine, whose| machine.limit(secs(0), whose).map(|at| at.as_secs());
+    assert_eq!(
+        at(&machine, Whose::Task),
+        None,
+        "nobody has asked for an end"
+    );
+    machine.on(secs(0), TERM);
+    assert_eq!(at(&machine, Whose::Extra), Some(54), "the callback's own");
+    assert_eq!(
+        at(&machine, Whose::Task),
+        Some(54),
+        "as if it were cancelled now"
+    );
+    assert_eq!(at(&machine, Whose::Job), Some(30));
+    assert_eq!(at(&machine, Whose::Nobody), Some(60));
+    machine.on(secs(0), Quiet);
+    assert_eq!(
+        at(&machine, Whose::Task),
+        Some(55),
+        "nine tenths of what is left after the delay"
+    );
+    machine.on(secs(10), Deadline);
+    machine.on(secs(20), Quiet);
+    assert_eq!(at(&machine, Whose::Job), Some(40), "half of what is left");
+    machine.on(secs(30), Quiet);
+    assert_eq!(at(&machine, Whose::Extra), Some(45), "a hook's own");
+}
+
+mod any_events {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            Just(INT),
+            Just(TERM),
+            Just(STOP),
+            Just(Stop(StopReason::MainFailed)),
+            Just(Quiet),
+            Just(Deadline),
+            Just(Abandon),
+        ]
+    }
+
+    fn limit() -> impl Strategy<Value = Limit> {
+        prop_oneof![
+            Just(Limit::Default),
+            (0_u64..100_000).prop_map(|millis| Limit::After(ms(millis))),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, phases only move forward, each is entered once, and once there is a
+        /// reason to stop, deadlines alone bring the run to its end within the budget.
+        #[test]
+        fn the_run_ends_in_time(
+            (total, tasks, jobs) in (limit(), limit(), limit()),
+            delay in 0_u64..100_000,
+            callback in any::<bool>(),
+            repeat in prop_oneof![
+                Just(RepeatSignal::Auto), Just(RepeatSignal::Ignore), Just(RepeatSignal::Abort),
+            ],
+            events in prop::collection::vec((0_u64..30_000, event()), 0..20),
+            mut hooks in 0_u32..5,
+        ) {
+            let limits = Limits { total, tasks, jobs, delay: ms(delay) };
+            let budget = limits.budget(DEFAULT_BUDGET).unwrap();
+            let mut machine = Machine::new(limits, repeat, callback);
+            let mut now = secs(1);
+            let mut stopped = None;
+            let mut phases = vec![Phase::Running];
+            let mut events = events.into_iter();
+            for _ in 0..1_000 {
+                // First the events at their random times, deadlines in between; then deadlines.
+                let next = events.next();
+                let mut pending = Vec::new();
+                match (next, machine.deadline()) {
+                    (Some((after, event)), deadline) => {
+                        let at = now + ms(after);
+                        now = deadline.map_or(at, |deadline| deadline.clamp(now, at));
+                        if deadline.is_some_and(|deadline| deadline <= now) {
+                            pending.push(Deadline);
+                        }
+                        pending.push(event);
+                    }
+                    (None, Some(deadline)) => {
+                        now = now.max(deadline);
+                        pending.push(Deadline);
+                    }
+                    (None, None) => break,
+                }
+                while let Some(event) = pending.pop() {
+                    let actions = machine.on(now, event);
+                    for action in actions {
+                        match action {
+                            Enter(phase) => {
+                                prop_assert!(phase > *phases.last().unwrap());
+                                phases.push(phase);
+                                stopped.get_or_insert(now);
+                            }
+                            StartHook if hooks > 0 => hooks -= 1,
+                            StartHook => pending.push(NoHook),
+                            Leave => pending.push(Quiet),
+                            _ => {}
+                        }
+                    }
+                }
+            }
+            if let Some(stopped) = stopped {
+                prop_assert_eq!(machine.step(), Step::End, "{:?}", machine);
+                // Grace that is granted beyond a used-up budget: callback, tasks, jobs, hooks.
+                let most = budget + CLOSE + STUCK + LEAST_GRACE * 8;
+                prop_assert!(now <= stopped + most, "{now:?}");
+                prop_assert!(phases.contains(&Closed));
+            }
+        }
+    }
+}
+
+#[test]
+fn asking_again_and_again_delays_nothing() {
+    let mut machine = Given {
+        repeat: RepeatSignal::Abort,
+        ..Given::default()
+    }
+    .machine();
+    for event in [TERM, Quiet, Quiet, NoHook] {
+        machine.on(secs(0), event);
+    }
+    assert_eq!(machine.step(), Step::Close);
+    machine.on(secs(1), TERM);
+    machine.on(ms(1_500), TERM);
+    assert_eq!(machine.deadline(), Some(ms(1_750)));
+}

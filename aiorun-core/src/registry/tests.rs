@@ -1,0 +1,431 @@
+//! The registry without a runtime: slots are reserved, polled, cancelled and freed by hand.
+
+use std::sync::atomic::AtomicUsize;
+use std::task::Wake;
+
+use super::*;
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Alarm(AtomicUsize);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+impl Alarm {
+    fn count(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+/// A registry of a run that only exists in name.
+struct Bench {
+    registry: &'static Registry,
+    epoch: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with_marks(0)
+    }
+
+    fn with_marks(marks: u32) -> Self {
+        let registry = Registry::leak();
+        registry.default_marks.store(marks, Relaxed);
+        let epoch = EPOCHS.fetch_add(1, Relaxed);
+        registry.gate.store(epoch << 8, SeqCst);
+        Self { registry, epoch }
+    }
+
+    #[track_caller]
+    fn birth(kind: Kind, marks: u32) -> Birth {
+        Birth {
+            kind,
+            name: None,
+            location: Location::caller(),
+            marks,
+        }
+    }
+
+    fn task(&self, kind: Kind, marks: u32) -> (&'static Slot, Id) {
+        self.child_of(None, kind, marks)
+    }
+
+    fn child_of(&self, parent: Option<&Slot>, kind: Kind, marks: u32) -> (&'static Slot, Id) {
+        let placed = self
+            .registry
+            .reserve(self.epoch, parent, Self::birth(kind, marks));
+        let (slot, origin) = placed.expect("the run is not over");
+        (slot, origin.id)
+    }
+
+    fn cancel_all(&self) {
+        self.registry.set_phase(Phase::Cancelling);
+        self.registry.cancel_all();
+    }
+
+    fn ended(&self, outcome: Outcome) -> u64 {
+        self.registry.tally().ended[outcome as usize]
+    }
+}
+
+fn alarm() -> (Arc<Alarm>, Waker) {
+    let alarm = Arc::<Alarm>::default();
+    (Arc::clone(&alarm), alarm.into())
+}
+
+#[test]
+fn a_slot_is_used_again_and_an_id_is_not() {
+    let bench = Bench::new();
+    let (slot, id) = bench.task(Kind::Async, 0);
+    slot.settle(Outcome::Completed);
+    slot.free();
+    let (again, other) = bench.task(Kind::Async, 0);
+    assert!(std::ptr::eq(slot, again));
+    assert_ne!(id, other);
+    assert!(!slot.is_live(id));
+    assert!(slot.is_live(other));
+    slot.cancel(id);
+    assert_eq!(
+        again.attend(&alarm().1),
+        Verdict::Poll,
+        "a late request is for nobody"
+    );
+    again.free();
+    assert_eq!(bench.ended(Outcome::Completed), 1);
+    assert_eq!(bench.ended(Outcome::Cancelled), 1);
+    assert_eq!(bench.registry.census(), Census::default());
+}
+
+#[test]
+fn only_the_first_poll_and_requests_draw_attention() {
+    let bench = Bench::new();
+    let (slot, id) = bench.task(Kind::Async, 0);
+    let (alarm, waker) = alarm();
+    assert!(slot.needs_attention());
+    assert_eq!(slot.attend(&waker), Verdict::Poll);
+    assert!(!slot.needs_attention());
+    slot.cancel(id);
+    slot.cancel(id);
+    assert_eq!(alarm.count(), 1, "requests merge while one is pending");
+    assert!(slot.needs_attention());
+    assert_eq!(slot.attend(&waker), Verdict::Drop);
+    slot.free();
+    assert_eq!(bench.ended(Outcome::Cancelled), 1);
+}
+
+#[test]
+fn a_task_that_was_never_polled_is_cancelled_at_its_first_poll() {
+    let bench = Bench::new();
+    let (slot, _) = bench.task(Kind::Async, 0);
+    bench.cancel_all();
+    let (alarm, waker) = alarm();
+    assert_eq!(slot.attend(&waker), Verdict::Drop);
+    assert_eq!(alarm.count(), 0);
+    slot.free();
+}
+
+/// Who is cancelled by the shutdown, and whom force has to end.
+#[test]
+fn what_a_shutdown_does_to_whom() {
+    for (kind, marks, at_cancel, at_force, outcome) in [
+        (Kind::Main, 0, Verdict::Drop, None, Outcome::Cancelled),
+        (Kind::Async, 0, Verdict::Drop, None, Outcome::Cancelled),
+        (Kind::Local, 0, Verdict::Drop, None, Outcome::Cancelled),
+        (
+            Kind::Async,
+            CRITICAL,
+            Verdict::Drop,
+            None,
+            Outcome::Cancelled,
+        ),
+        (
+            Kind::Async,
+            COOPERATIVE,
+            Verdict::Poll,
+            Some(Verdict::Drop),
+            Outcome::Refused,
+        ),
+        (
+            Kind::Async,
+            PROTECTED,
+            Verdict::Poll,
+            Some(Verdict::Drop),
+            Outcome::Refused,
+        ),
+        (
+            Kind::Callback,
+            0,
+            Verdict::Poll,
+            Some(Verdict::Drop),
+            Outcome::Refused,
+        ),
+        (
+            Kind::Hook,
+            0,
+            Verdict::Poll,
+            Some(Verdict::Drop),
+            Outcome::Refused,
+        ),
+    ] {
+        let bench = Bench::new();
+        let (slot, id) = bench.task(kind, marks);
+        let (_, waker) = alarm();
+        assert_eq!(slot.attend(&waker), Verdict::Poll);
+        bench.cancel_all();
+        assert_eq!(slot.attend(&waker), at_cancel, "{kind:?} {marks}");
+        if let Some(at_force) = at_force {
+            bench.registry.force(|_| true);
+            assert!(slot.needs_attention());
+            assert_eq!(slot.attend(&waker), at_force, "{kind:?} {marks}");
+        }
+        let refused = if outcome == Outcome::Refused {
+            vec![id]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(bench.registry.take_refused(), refused, "{kind:?} {marks}");
+        slot.free();
+        assert_eq!(bench.ended(outcome), 1, "{kind:?} {marks}");
+    }
+}
+
+#[test]
+fn a_plain_task_that_is_cut_before_it_was_told_has_not_refused() {
+    let bench = Bench::new();
+    let (slot, _) = bench.task(Kind::Async, 0);
+    bench.cancel_all();
+    bench.registry.force(|_| true);
+    assert_eq!(slot.attend(&alarm().1), Verdict::Drop);
+    slot.free();
+    assert_eq!(bench.ended(Outcome::Cancelled), 1);
+}
+
+#[test]
+fn all_are_marked_before_the_first_is_woken() {
+    /// Looks, when woken, whether the others are marked.
+    struct Witness(Vec<&'static Slot>, AtomicUsize);
+    impl Wake for Witness {
+        fn wake(self: Arc<Self>) {
+            let marked = self
+                .0
+                .iter()
+                .filter(|slot| slot.flags.load(SeqCst) & CANCEL != 0);
+            assert_eq!(marked.count(), self.0.len());
+            self.1.fetch_add(1, SeqCst);
+        }
+    }
+    let bench = Bench::new();
+    let slots: Vec<_> = (0..3 * CHUNK)
+        .map(|_| bench.task(Kind::Async, 0).0)
+        .collect();
+    let witness = Arc::new(Witness(slots.clone(), AtomicUsize::new(0)));
+    for slot in &slots {
+        assert_eq!(slot.attend(&Arc::clone(&witness).into()), Verdict::Poll);
+    }
+    bench.cancel_all();
+    assert_eq!(witness.1.load(SeqCst), slots.len());
+}
+
+/// Whose children are cancelled with it while tasks are being cancelled.
+#[test]
+fn what_is_born_during_the_shutdown() {
+    let bench = Bench::new();
+    let (_, waker) = alarm();
+    let parent = |kind, marks| {
+        let (slot, _) = bench.task(kind, marks);
+        assert_eq!(slot.attend(&waker), Verdict::Poll);
+        slot
+    };
+    let untold = parent(Kind::Async, 0);
+    let told = parent(Kind::Async, COOPERATIVE);
+    let protected = parent(Kind::Async, PROTECTED);
+    let job = parent(Kind::Blocking, 0);
+    bench.registry.set_phase(Phase::Cancelling);
+    let early = bench.child_of(Some(untold), Kind::Async, 0).0;
+    bench.registry.cancel_all();
+    assert_eq!(told.attend(&waker), Verdict::Poll);
+
+    assert_eq!(
+        early.attend(&waker),
+        Verdict::Drop,
+        "before its parent is marked"
+    );
+    for (name, parent, kind, marks, verdict) in [
+        ("untold", Some(untold), Kind::Async, 0, Verdict::Drop),
+        (
+            "untold, a protected child",
+            Some(untold),
+            Kind::Async,
+            PROTECTED,
+            Verdict::Poll,
+        ),
+        ("told", Some(told), Kind::Async, 0, Verdict::Poll),
+        ("protected", Some(protected), Kind::Async, 0, Verdict::Poll),
+        ("a job", Some(job), Kind::Async, 0, Verdict::Poll),
+        ("nobody of ours", None, Kind::Async, 0, Verdict::Poll),
+    ] {
+        let (child, _) = bench.child_of(parent, kind, marks);
+        bench.registry.cancel_all();
+        assert_eq!(child.attend(&waker), verdict, "spawned by: {name}");
+    }
+    let (job, _) = bench.child_of(Some(untold), Kind::Blocking, 0);
+    assert_eq!(job.start_job(), Verdict::Poll, "jobs always run");
+}
+
+#[test]
+fn nothing_starts_after_the_end_and_no_main_after_the_beginning() {
+    let bench = Bench::new();
+    bench.registry.set_phase(Phase::Stopping);
+    let main = bench
+        .registry
+        .reserve(bench.epoch, None, Bench::birth(Kind::Main, 0));
+    assert!(main.is_err());
+    bench.task(Kind::Async, 0).0.free();
+    bench.registry.set_phase(Phase::Closed);
+    let task = bench
+        .registry
+        .reserve(bench.epoch, None, Bench::birth(Kind::Async, 0));
+    assert!(task.is_err());
+    assert_eq!(bench.registry.tally().spawned, 1);
+    assert_eq!(bench.registry.census(), Census::default());
+}
+
+#[test]
+fn another_run_s_number_opens_nothing() {
+    let bench = Bench::new();
+    let stale = bench
+        .registry
+        .reserve(bench.epoch - 1, None, Bench::birth(Kind::Async, 0));
+    assert!(stale.is_err());
+    assert_eq!(bench.registry.phase(bench.epoch - 1), Phase::Closed);
+    assert_eq!(bench.registry.phase(bench.epoch), Phase::Running);
+}
+
+#[test]
+fn a_queued_job_can_be_cancelled_and_shutdown_lets_it_run() {
+    let bench = Bench::new();
+    let (cancelled, id) = bench.task(Kind::Blocking, 0);
+    let (queued, _) = bench.task(Kind::Blocking, 0);
+    cancelled.cancel(id);
+    bench.cancel_all();
+    assert_eq!(cancelled.start_job(), Verdict::Drop);
+    assert_eq!(queued.start_job(), Verdict::Poll);
+}
+
+#[test]
+fn what_is_given_up_is_refused_however_it_ends() {
+    let bench = Bench::new();
+    let (slot, id) = bench.task(Kind::Async, 0);
+    let (job, job_id) = bench.task(Kind::Blocking, 0);
+    slot.enter(thread::number());
+    let left = bench.registry.give_up(|kind| kind != Kind::Blocking);
+    assert_eq!(left.iter().map(|task| task.id).collect::<Vec<_>>(), [id]);
+    assert!(matches!(left[0].state, State::Running { .. }));
+    let expected = Census {
+        tasks: 0,
+        jobs: 1,
+        given_up: 1,
+    };
+    assert_eq!(bench.registry.census(), expected);
+    assert_eq!(bench.registry.tasks(true).len(), 1);
+    assert_eq!(bench.registry.tasks(true)[0].id, job_id);
+    assert!(
+        bench
+            .registry
+            .give_up(|kind| kind != Kind::Blocking)
+            .is_empty(),
+        "once"
+    );
+    slot.settle(Outcome::Completed);
+    slot.free();
+    job.settle(Outcome::Completed);
+    job.free();
+    assert_eq!(bench.ended(Outcome::Refused), 1);
+    assert_eq!(bench.ended(Outcome::Completed), 1);
+    assert_eq!(bench.registry.census(), Census::default());
+}
+
+#[test]
+fn the_option_cooperative_is_for_tasks_and_not_for_the_supervisor_s_own() {
+    let bench = Bench::with_marks(COOPERATIVE);
+    for (kind, cooperative) in [
+        (Kind::Main, true),
+        (Kind::Async, true),
+        (Kind::Local, true),
+        (Kind::Blocking, false),
+        (Kind::Callback, false),
+        (Kind::Hook, false),
+    ] {
+        let (slot, _) = bench.task(kind, 0);
+        assert_eq!(slot.info().unwrap().cooperative, cooperative, "{kind:?}");
+        slot.free();
+    }
+}
+
+#[test]
+fn what_a_slot_tells() {
+    let bench = Bench::new();
+    let birth = Birth {
+        kind: Kind::Async,
+        name: Some(Arc::new("ingest\u{7}".into())),
+        location: Location::caller(),
+        marks: CRITICAL,
+    };
+    let (slot, origin) = bench.registry.reserve(bench.epoch, None, birth).unwrap();
+    let info = || slot.info().unwrap();
+    assert_eq!(info().id, origin.id);
+    assert_eq!(info().state, State::NotStarted);
+    assert!(info().critical && !info().protected);
+    assert!(
+        info()
+            .to_string()
+            .starts_with("task `ingest\\u{7}` spawned at ")
+    );
+    slot.attend(&alarm().1);
+    assert_eq!(info().state, State::Suspended);
+    slot.enter(thread::number());
+    assert_eq!(
+        info().state,
+        State::Running {
+            thread: thread::name(thread::number())
+        }
+    );
+    slot.leave();
+    slot.cancel(origin.id);
+    assert_eq!(info().state, State::Cancelling);
+    slot.free();
+    assert!(slot.info().is_none());
+}
+
+#[test]
+fn a_million_tasks_leave_the_slots_of_their_peak() {
+    let bench = Bench::new();
+    let chunks = || {
+        bench
+            .registry
+            .shards
+            .iter()
+            .map(|shard| lock(&shard.0).chunks.len())
+            .sum()
+    };
+    let slots: Vec<_> = (0..10 * CHUNK)
+        .map(|_| bench.task(Kind::Async, 0).0)
+        .collect();
+    slots.into_iter().for_each(Slot::free);
+    let peak: usize = chunks();
+    assert_eq!(peak, 10);
+    for _ in 0..100_000 {
+        bench.task(Kind::Async, 0).0.free();
+    }
+    let after: usize = chunks();
+    assert_eq!(after, peak);
+}
+
+#[test]
+fn a_slot_is_small() {
+    assert!(size_of::<Slot>() <= 96, "{}", size_of::<Slot>());
+}
