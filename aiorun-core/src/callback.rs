@@ -181,8 +181,12 @@ mod tests {
     }
 
     fn plain() {}
-    fn with_handle(_: Handle) -> io::Result<()> {
-        Ok(())
+    fn with_handle(handle: Handle) -> io::Result<()> {
+        if handle.is_stopping() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::Other.into())
+        }
     }
     async fn asynchronous() {}
     async fn fails(_: Handle) -> Result<(), Box<dyn Error>> {

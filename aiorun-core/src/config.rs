@@ -238,7 +238,7 @@ impl fmt::Debug for Options {
             .field("shutdown_callback", &self.callback.is_some())
             .field("shutdown_handler", &self.shutdown_handler.is_some())
             .field("unhandled_error_handler", &self.error_handler.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

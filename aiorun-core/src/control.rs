@@ -472,10 +472,11 @@ impl Control {
             let arrival = self.early.remove(0);
             self.signal(arrival);
         }
-        if self.started && self.asking.is_none() {
-            if let Some(go) = self.go.take() {
-                let _ = go.send(self.step() == Step::Run);
-            }
+        if self.started
+            && self.asking.is_none()
+            && let Some(go) = self.go.take()
+        {
+            let _ = go.send(self.step() == Step::Run);
         }
     }
 

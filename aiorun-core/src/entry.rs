@@ -2,22 +2,58 @@
 
 #![expect(unnameable_types, reason = "only expansions use them, and name none")]
 #![expect(missing_docs, reason = "no part of the interface")]
+#![expect(
+    clippy::unused_self,
+    reason = "the two entries are told apart by their type"
+)]
 
 use std::marker::PhantomData;
 use std::panic::Location;
+use std::pin::Pin;
 use std::process::{ExitCode, Termination};
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
 
 use crate::builder::Builder;
 use crate::exit::Exit;
 use crate::supervisor;
 
+pin_project! {
+    /// What [`reported`] returns.
+    #[derive(Debug)]
+    pub struct Reported<F: Future> {
+        #[pin]
+        main: Option<F>,
+        report: fn(F::Output) -> ExitCode,
+    }
+}
+
 /// Turns what main returns into an exit code the moment it returns, which prints its error.
-pub async fn reported<F>(main: F) -> ExitCode
+///
+/// It is no `async fn`, so that the bound on the output is asked for here and nowhere later: a main
+/// with a wrong return type is one error then.
+pub fn reported<F>(main: F) -> Reported<F>
 where
     F: Future,
     F::Output: Termination,
 {
-    main.await.report()
+    Reported {
+        main: Some(main),
+        report: Termination::report,
+    }
+}
+
+impl<F: Future> Future for Reported<F> {
+    type Output = ExitCode;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ExitCode> {
+        let mut this = self.project();
+        let main = this.main.as_mut().as_pin_mut();
+        let returned = ready!(main.expect("not polled after it returned").poll(cx));
+        this.main.set(None);
+        Poll::Ready((this.report)(returned))
+    }
 }
 
 /// Tells whether a future may run on a worker thread, at compile time and without a bound on it:

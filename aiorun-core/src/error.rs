@@ -69,18 +69,16 @@ impl fmt::Display for RunError {
 fn list(f: &mut fmt::Formatter<'_>, what: &str, tasks: &[TaskInfo]) -> fmt::Result {
     /// Enough to go on; the report has the rest.
     const MOST: usize = 10;
-    match tasks {
-        [task] => write!(f, "{task}, {what}"),
-        _ => {
-            write!(f, "{} {what}:", Count(tasks.len(), "task"))?;
-            for task in tasks.iter().take(MOST) {
-                write!(f, "\n  {task}")?;
-            }
-            match tasks.len().checked_sub(MOST) {
-                None | Some(0) => Ok(()),
-                Some(more) => write!(f, "\n  and {more} more"),
-            }
-        }
+    if let [task] = tasks {
+        return write!(f, "{task}, {what}");
+    }
+    write!(f, "{} {what}:", Count(tasks.len(), "task"))?;
+    for task in tasks.iter().take(MOST) {
+        write!(f, "\n  {task}")?;
+    }
+    match tasks.len().saturating_sub(MOST) {
+        0 => Ok(()),
+        more => write!(f, "\n  and {more} more"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::signals;
 use crate::task::TaskInfo;
 
-/// The exit code of a program whose thread was stuck: EX_SOFTWARE of BSD's `sysexits.h`.
+/// The exit code of a program whose thread was stuck: `EX_SOFTWARE` of BSD's `sysexits.h`.
 const CODE: u8 = 70;
 /// How long the text may take to be written, say into a full pipe.
 const WRITING: Duration = Duration::from_secs(1);

@@ -87,8 +87,8 @@ impl Line {
             Self::StillWaiting { .. }
             | Self::Repeated { .. }
             | Self::Refused(_)
-            | Self::Abandoned(_) => "warning",
-            Self::LeftoverHook { .. } => "warning",
+            | Self::Abandoned(_)
+            | Self::LeftoverHook { .. } => "warning",
             Self::Hook(hook) if !hook.is_success() => "error",
             Self::Failure(_) | Self::Handler { .. } => "error",
             _ => return,
@@ -102,7 +102,7 @@ impl Line {
         use tracing::{debug, error, info, warn};
         match self {
             Self::RunningForever { .. } | Self::RunningHooks { .. } => {
-                info!(target: "aiorun", "{self}")
+                info!(target: "aiorun", "{self}");
             }
             Self::Stopping { reason, sender } => {
                 info!(target: "aiorun", %reason, sender, "{self}");
@@ -209,9 +209,9 @@ fn names(f: &mut fmt::Formatter<'_>, tasks: &[TaskInfo]) -> fmt::Result {
     for task in tasks.iter().take(MOST) {
         write!(f, "\n  {task}")?;
     }
-    match tasks.len().checked_sub(MOST) {
-        None | Some(0) => Ok(()),
-        Some(more) => write!(f, "\n  and {more} more"),
+    match tasks.len().saturating_sub(MOST) {
+        0 => Ok(()),
+        more => write!(f, "\n  and {more} more"),
     }
 }
 

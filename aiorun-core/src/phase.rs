@@ -294,7 +294,7 @@ impl Machine {
         }
         match self.step {
             Step::Callback | Step::Cancel | Step::Drain if !self.forced => {
-                self.deadline = Some(now)
+                self.deadline = Some(now);
             }
             Step::Close => {
                 self.deadline = [self.deadline, self.stuck_at(now)]

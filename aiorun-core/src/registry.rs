@@ -50,9 +50,9 @@ use crate::task::{Id, Kind, State, TaskInfo};
 use crate::thread;
 
 /// How many parts the registry has, so that workers rarely meet at a lock.
-const SHARDS: usize = 8;
+const SHARDS: usize = if cfg!(aiorun_loom) { 1 } else { 8 };
 /// Slots of one chunk: 6 KiB, so that growing is never a pause.
-const CHUNK: usize = 64;
+const CHUNK: usize = if cfg!(aiorun_loom) { 2 } else { 64 };
 /// Ids that a shard takes from the process at once.
 const ID_BLOCK: u64 = 64;
 /// The end of a free list.
@@ -692,7 +692,7 @@ impl Registry {
             .filter(|slot| awaited(slot))
             .filter_map(Slot::info)
             .collect();
-        tasks.sort_by(|a, b| b.age.cmp(&a.age));
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.age));
         tasks
     }
 }
@@ -765,5 +765,7 @@ fn phase_of(gate: u64) -> Phase {
     PHASES[usize::from((gate & 0xff) as u8)]
 }
 
-#[cfg(test)]
+#[cfg(all(test, aiorun_loom))]
+mod loom;
+#[cfg(all(test, not(aiorun_loom)))]
 mod tests;

@@ -114,7 +114,7 @@ impl Report {
             return Duration::ZERO;
         };
         shutdown
-            .last()
+            .next_back()
             .unwrap_or(first)
             .ended
             .saturating_sub(first.began)

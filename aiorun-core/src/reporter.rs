@@ -105,7 +105,7 @@ impl Desk {
         match message {
             Message::Line(line) => line.emit(),
             Message::Unhandled(origin, problem) => {
-                self.unhandled(UnhandledError::new(origin, problem))
+                self.unhandled(UnhandledError::new(origin, problem));
             }
             Message::Callback(origin, problem) => {
                 let failure = UnhandledError::new(origin, problem);

@@ -296,6 +296,6 @@ impl Ending<()> for Hook {
 /// Whether the calling code is part of a task of ours, and of which sort.
 pub(crate) fn current_kind() -> Option<(Id, Kind)> {
     current::slot()
-        .and_then(|slot| slot.origin())
+        .and_then(super::registry::Slot::origin)
         .map(|origin| (origin.id, origin.kind))
 }

@@ -54,9 +54,11 @@ pub fn test(
     });
     let thread = thread.expect("a thread for the test");
     let timeout = timeout.unwrap_or(TEST_TIMEOUT);
-    if wait.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
-        panic!("{}", stuck(timeout, running.try_recv().ok().as_ref()));
-    }
+    assert!(
+        wait.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout),
+        "{}",
+        stuck(timeout, running.try_recv().ok().as_ref())
+    );
     match thread.join() {
         Ok((_, Some(payload))) | Err(payload) => resume_unwind(payload),
         Ok((exit, None)) => judge(&exit),

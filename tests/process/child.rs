@@ -1,0 +1,278 @@
+//! A child process: how it is started, listened to, signalled and, at the latest by a watchdog,
+//! ended.
+
+use std::io::{BufRead as _, BufReader, PipeReader, Read, Write as _};
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aiorun::Flavor;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::ended::{Ended, Line, Stream};
+use crate::scene::{FLAVOR, LOG, SCENARIO, VARIANT, flavor_name};
+
+/// When a child counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// How often the child is asked whether it has ended.
+const TICK: Duration = Duration::from_millis(2);
+
+/// What is to be started, any number of times.
+#[derive(Clone)]
+pub(crate) struct Program {
+    path: PathBuf,
+    before: Vec<String>,
+    arguments: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+    flavor: Flavor,
+    open_stdin: bool,
+    full_stderr: bool,
+}
+
+impl Program {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            before: Vec::new(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            flavor: Flavor::MultiThread,
+            open_stdin: false,
+            full_stderr: false,
+        }
+    }
+
+    /// This executable as the player of a scenario.
+    pub(crate) fn scenario(name: &str, flavor: Flavor) -> Self {
+        let path = std::env::current_exe().expect("this executable has a path");
+        let mut program = Self { flavor, ..Self::new(path) };
+        program.variables.push((SCENARIO, name.to_owned()));
+        program.variables.push((FLAVOR, flavor_name(flavor).to_owned()));
+        program
+    }
+
+    /// An example of this package.
+    pub(crate) fn example(path: PathBuf, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        Self { arguments, ..Self::new(path) }
+    }
+
+    pub(crate) fn is_multi_thread(&self) -> bool {
+        self.flavor == Flavor::MultiThread
+    }
+
+    /// Another form of the scenario.
+    pub(crate) fn variant(&self, variant: &str) -> Self {
+        let mut program = self.clone();
+        program.variables.push((VARIANT, variant.to_owned()));
+        program
+    }
+
+    /// With the log on standard error, debug lines too.
+    pub(crate) fn logging(&self) -> Self {
+        let mut program = self.clone();
+        program.variables.push((LOG, "debug".to_owned()));
+        program
+    }
+
+    /// With a standard input that is open and silent.
+    pub(crate) fn with_open_stdin(&self) -> Self {
+        Self { open_stdin: true, ..self.clone() }
+    }
+
+    /// With a standard error that is a full pipe, which nobody reads.
+    pub(crate) fn with_full_stderr(&self) -> Self {
+        Self { full_stderr: true, ..self.clone() }
+    }
+
+    /// Started by another program.
+    pub(crate) fn started_by(&self, words: &[&str]) -> Self {
+        let before = words.iter().map(ToString::to_string).collect();
+        Self { before, ..self.clone() }
+    }
+
+    pub(crate) fn start(&self) -> Child {
+        let mut command = self.command();
+        let unread = self.full_stderr.then(full_pipe).map(|(reader, stderr)| {
+            command.stderr(stderr);
+            reader
+        });
+        let process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Child::new(process, unread)
+    }
+
+    /// Starts it and waits for it to get ready.
+    pub(crate) fn start_ready(&self) -> Child {
+        let child = self.start();
+        child.wait_for("READY");
+        child
+    }
+
+    /// Starts it and waits for its end.
+    pub(crate) fn run(&self) -> Ended {
+        self.start().finish()
+    }
+
+    /// Starts it, and tells it to stop when it is ready.
+    pub(crate) fn stop_by(&self, signal: Signal) -> Ended {
+        let mut child = self.start_ready();
+        child.signal(signal);
+        child.finish()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match self.before.split_first() {
+            None => Command::new(&self.path),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.path);
+                command
+            }
+        };
+        command.args(&self.arguments);
+        for variable in ["RUST_LOG", "RUST_BACKTRACE", SCENARIO, FLAVOR, VARIANT, LOG] {
+            command.env_remove(variable);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(if self.open_stdin { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// A pipe that takes no more.
+fn full_pipe() -> (PipeReader, Stdio) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let size = rustix::pipe::fcntl_getpipe_size(&writer).expect("a pipe has a size");
+    writer.write_all(&vec![b'.'; size]).expect("a pipe takes as much as it holds");
+    (reader, Stdio::from(writer))
+}
+
+/// A child that runs. Dropped, it is killed.
+pub(crate) struct Child {
+    process: std::process::Child,
+    record: Arc<Record>,
+    stdin: Option<ChildStdin>,
+    unread: Option<PipeReader>,
+    /// When it was told to do something for the last time.
+    told: Instant,
+    until: Instant,
+}
+
+/// What it has said so far.
+#[derive(Default)]
+struct Record {
+    lines: Mutex<(Vec<Line>, usize)>,
+    changed: Condvar,
+}
+
+impl Child {
+    fn new(mut process: std::process::Child, unread: Option<PipeReader>) -> Self {
+        let record = Arc::new(Record::default());
+        let stdout = process.stdout.take().map(|it| (Stream::Out, Box::new(it) as Box<_>));
+        let stderr = process.stderr.take().map(|it| (Stream::Err, Box::new(it) as Box<_>));
+        for (stream, pipe) in [stdout, stderr].into_iter().flatten() {
+            record.listen(stream, pipe);
+        }
+        let stdin = process.stdin.take();
+        let now = Instant::now();
+        Self { process, record, stdin, unread, told: now, until: now + PATIENCE }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
+    /// Waits for a line with this text; returns the line.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        let mut lines = self.record.lines.lock().unwrap();
+        loop {
+            if let Some(line) = lines.0.iter().find(|line| line.text.contains(text)) {
+                return line.text.clone();
+            }
+            let left = self.until.saturating_duration_since(Instant::now());
+            if left.is_zero() || lines.1 == 0 {
+                let said = shown(&lines.0);
+                drop(lines);
+                panic!("the child never said {text:?}; it said:\n{said}");
+            }
+            lines = self.record.changed.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.signal_to(self.pid(), signal);
+    }
+
+    /// Sends a signal to a process that the child has started.
+    pub(crate) fn signal_to(&mut self, pid: Pid, signal: Signal) {
+        self.told = Instant::now();
+        // It may have ended by now.
+        let _ = kill_process(pid, signal);
+    }
+
+    /// Writes to its standard input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("an open standard input");
+        writeln!(stdin, "{line}").expect("the child reads");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Ended {
+        let status = loop {
+            if let Some(status) = self.process.try_wait().expect("the child is ours") {
+                break status;
+            }
+            if Instant::now() > self.until {
+                let said = shown(&self.record.lines.lock().unwrap().0);
+                panic!("the child hangs; it said:\n{said}");
+            }
+            thread::sleep(TICK);
+        };
+        let took = self.told.elapsed();
+        drop((self.stdin.take(), self.unread.take()));
+        Ended { status, took, told: self.told, lines: self.record.at_the_end() }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Record {
+    fn listen(self: &Arc<Self>, stream: Stream, pipe: Box<dyn Read + Send>) {
+        self.lines.lock().unwrap().1 += 1;
+        let record = Arc::clone(self);
+        thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+                record.lines.lock().unwrap().0.push(Line { stream, at: Instant::now(), text });
+                record.changed.notify_all();
+                line.clear();
+            }
+            record.lines.lock().unwrap().1 -= 1;
+            record.changed.notify_all();
+        });
+    }
+
+    /// Everything it said, when its pipes are closed.
+    fn at_the_end(&self) -> Vec<Line> {
+        let lines = self.lines.lock().unwrap();
+        let open = |lines: &mut (Vec<Line>, usize)| lines.1 > 0;
+        let (lines, _) = self.changed.wait_timeout_while(lines, PATIENCE, open).unwrap();
+        lines.0.clone()
+    }
+}
+
+/// What was said, for the message of a failed test.
+pub(crate) fn shown(lines: &[Line]) -> String {
+    lines.iter().map(|line| format!("  {line}\n")).collect()
+}

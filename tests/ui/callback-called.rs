@@ -1,0 +1,4 @@
+async fn stop() {}
+
+#[aiorun::main(shutdown_callback = stop())]
+async fn main() {}

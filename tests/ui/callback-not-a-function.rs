@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_callback = "stop")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_callback = |handle, signal| {})]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(crate = "not a path")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(dump_signal = "SIGTERM")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_timeout = 60s)]
+async fn main() {}

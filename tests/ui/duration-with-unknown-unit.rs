@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_timeout = "2 weeks")]
+async fn main() {}

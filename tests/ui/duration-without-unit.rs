@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_timeout = "60")]
+async fn main() {}

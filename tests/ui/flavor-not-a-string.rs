@@ -1,0 +1,2 @@
+#[aiorun::main(flavor = local)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_handler = |signal, handle| handle.stop())]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_handler = |signal| aiorun::SignalAction::Stop)]
+async fn main() {}

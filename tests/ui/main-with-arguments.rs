@@ -1,0 +1,4 @@
+#[aiorun::main]
+async fn main(threads: usize, name: &str) {
+    println!("{threads} {name}");
+}

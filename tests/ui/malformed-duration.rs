@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_timeout = "a minute")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(flavor("local"), run_forever = false)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(run_forever)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(flavor = "curent_thread")]
+async fn main() {}

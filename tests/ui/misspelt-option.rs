@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_timout = 60)]
+async fn main() {}

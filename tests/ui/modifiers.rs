@@ -1,0 +1,2 @@
+#[aiorun::main]
+const async unsafe extern "C" fn main() {}

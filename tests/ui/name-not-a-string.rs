@@ -1,0 +1,2 @@
+#[aiorun::main(name = 5)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(shutdown_timeout = None)]
+async fn main() {}

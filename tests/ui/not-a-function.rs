@@ -1,0 +1,7 @@
+#[aiorun::main]
+struct Main;
+
+#[aiorun::test]
+mod tests {}
+
+fn main() {}

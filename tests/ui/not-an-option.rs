@@ -1,0 +1,2 @@
+#[aiorun::main("local")]
+async fn main() {}

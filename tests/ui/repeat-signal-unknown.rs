@@ -1,0 +1,2 @@
+#[aiorun::main(repeat_signal = "kill", signal_exit_status = "signals")]
+async fn main() {}

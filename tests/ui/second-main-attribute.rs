@@ -1,0 +1,3 @@
+#[aiorun::main]
+#[tokio::main]
+async fn main() {}

@@ -1,0 +1,9 @@
+#[aiorun::test]
+#[test]
+async fn works() {}
+
+#[aiorun::test]
+#[tokio::test]
+async fn works_too() {}
+
+fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(signals = "SIGINT")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(signals = ["SIGINT", "SIGTERM", "SIGINT"])]
+async fn main() {}

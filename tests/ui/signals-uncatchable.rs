@@ -1,0 +1,2 @@
+#[aiorun::main(signals = ["SIGINT", "SIGKILL"], dump_signal = "SIGSEGV")]
+async fn main() {}

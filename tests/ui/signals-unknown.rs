@@ -1,0 +1,2 @@
+#[aiorun::main(signals = ["INT", "SIGTERN", "Ctrl-C"])]
+async fn main() {}

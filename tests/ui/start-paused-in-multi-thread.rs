@@ -1,0 +1,2 @@
+#[aiorun::main(start_paused)]
+async fn main() {}

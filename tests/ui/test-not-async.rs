@@ -1,0 +1,4 @@
+#[aiorun::test]
+fn works() {}
+
+fn main() {}

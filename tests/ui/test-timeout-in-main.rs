@@ -1,0 +1,2 @@
+#[aiorun::main(test_timeout = 5)]
+async fn main() {}

@@ -1,0 +1,4 @@
+#[aiorun::test]
+async fn works<T>() {}
+
+fn main() {}

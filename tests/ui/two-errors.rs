@@ -1,0 +1,2 @@
+#[aiorun::main(flavor = "locale", run_forever = 0)]
+async fn main() {}

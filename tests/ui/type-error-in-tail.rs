@@ -1,0 +1,5 @@
+#[aiorun::main]
+async fn main() {
+    let answer = 42;
+    answer
+}

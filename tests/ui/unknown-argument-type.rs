@@ -1,0 +1,4 @@
+#[aiorun::main]
+async fn serve(_address: Address) {}
+
+fn main() {}

@@ -1,0 +1,2 @@
+#[aiorun::main(flavor = "single")]
+async fn main() {}

@@ -1,0 +1,4 @@
+#[aiorun::main]
+async fn main() {
+    sreve().await;
+}

@@ -1,0 +1,2 @@
+#[aiorun::main(graceful = true)]
+async fn main() {}

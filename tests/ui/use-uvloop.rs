@@ -1,0 +1,2 @@
+#[aiorun::main(use_uvloop = true)]
+async fn main() {}

@@ -1,0 +1,6 @@
+struct Failure;
+
+#[aiorun::main]
+async fn main() -> Result<(), Failure> {
+    Err(Failure)
+}

@@ -1,0 +1,8 @@
+#[aiorun::main]
+async fn serve(_address: &str) -> Vec<u8> {
+    Vec::new()
+}
+
+fn main() {
+    let _ = serve("localhost");
+}

@@ -1,0 +1,6 @@
+struct Outcome;
+
+#[aiorun::main]
+async fn main() -> Option<Outcome> {
+    None
+}

@@ -1,0 +1,2 @@
+#[aiorun::main(worker_threads = 0)]
+async fn main() {}
