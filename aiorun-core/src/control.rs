@@ -3,6 +3,7 @@
 //! It has a small tokio runtime of its own and calls nothing foreign, so that neither a stuck
 //! worker nor a stuck subscriber can starve it: it hears signals and keeps every limit.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::panic::Location;
@@ -91,8 +92,8 @@ struct Control {
     callback_task: Option<(&'static Slot, Id, &'static Location<'static>)>,
     hook: Option<RunningHook>,
     asking: Option<Asking>,
-    /// Signals that came before there was a runtime.
-    early: Vec<Arrival>,
+    /// Signals that wait for the runtime, or for the answer to an earlier one.
+    waiting: VecDeque<Arrival>,
     started: bool,
     /// Main waits to hear whether it is to start.
     go: Option<oneshot::Sender<bool>>,
@@ -218,7 +219,7 @@ impl Control {
             callback_task: None,
             hook: None,
             asking: None,
-            early: Vec::new(),
+            waiting: VecDeque::new(),
             started: false,
             go: None,
             dump_signal: setup.dump_signal,
@@ -383,6 +384,11 @@ impl Control {
                 self.feed(Event::Stop(StopReason::TaskFailed));
             }
             Command::CriticalEnded(origin, problem) => self.critical_ended(origin, &problem),
+            Command::DelayOver => {
+                if self.step() == Step::Delay {
+                    self.feed(Event::Quiet);
+                }
+            }
             Command::CallbackFailed(problem) => self.callback_failed(problem),
             Command::HookEnded(panic) => {
                 if let Some(hook) = &mut self.hook {
@@ -392,6 +398,8 @@ impl Control {
             Command::Signal(arrival) => self.signal(arrival),
             Command::Abandon => {
                 (self.signals, self.exit_on_repeat) = (None, None);
+                // Nobody is left to say that the runtime is closed.
+                self.runtime_closed = true;
                 self.feed(Event::Abandon);
             }
             Command::Closing(alive) => self.closing(alive),
@@ -466,10 +474,12 @@ impl Control {
         }
     }
 
-    /// Takes up the signals that came too early, one question at a time, and then main may go.
+    /// Takes up the signals that had to wait, one question at a time, and then main may go.
     fn catch_up(&mut self) {
-        while self.started && self.asking.is_none() && !self.early.is_empty() {
-            let arrival = self.early.remove(0);
+        while self.started && self.asking.is_none() {
+            let Some(arrival) = self.waiting.pop_front() else {
+                break;
+            };
             self.signal(arrival);
         }
         if self.started
@@ -483,7 +493,9 @@ impl Control {
     fn signal(&mut self, arrival: Arrival) {
         if !self.started {
             self.run.note_early_signal();
-            self.early.push(arrival);
+        }
+        if !self.started || self.asking.is_some() {
+            self.waiting.push_back(arrival);
             return;
         }
         if self.dump_signal == Some(arrival.signal) {
@@ -550,6 +562,7 @@ impl Control {
         match action {
             Action::Enter(phase) => self.enter(phase),
             Action::StartCallback => self.start_callback(),
+            Action::StartDelay(delay) => self.start_delay(delay),
             Action::CancelAll => self.cancel_all(),
             Action::StartHook => self.start_hook(),
             Action::Force(step) => {
@@ -668,6 +681,17 @@ impl Control {
             }
         };
         self.callback_task = started.map(|(slot, id)| (slot, id, location));
+    }
+
+    /// The user's clock can only be ahead of ours where it may be paused.
+    fn start_delay(&self, delay: Duration) {
+        let run = Arc::clone(&self.run);
+        if let Some(runtime) = self.run.runtime().filter(|_| run.may_pause()) {
+            drop(runtime.spawn(async move {
+                tokio::time::sleep(delay).await;
+                run.send(Command::DelayOver);
+            }));
+        }
     }
 
     fn cancel_all(&self) {
@@ -805,7 +829,7 @@ impl Control {
 
     fn finish(mut self) -> Ending {
         // The signals act by default again before `run` returns.
-        drop((self.signals.take(), self.exit_on_repeat.take()));
+        (self.signals, self.exit_on_repeat) = (None, None);
         let record = self.record;
         let reason = lock(&self.run.machine).reason().unwrap_or(StopReason::Stop);
         let report = Report {

@@ -20,7 +20,6 @@ use crate::run::{Command, Hook, Run, Stopped};
 use crate::signals::{Arrival, Signal};
 use crate::spawn::{outside, task_on};
 use crate::supervised::current_kind;
-use crate::sync::lock_std as lock;
 use crate::task::{Kind, TaskInfo};
 
 /// A supervisor, for any thread: cheap to clone, and of no consequence when it outlives the run.
@@ -70,12 +69,12 @@ impl Handle {
 
     /// As [`aiorun::stop`](stop).
     pub fn stop(&self) {
-        self.0.send(Command::Stop(None));
+        self.0.stop(None);
     }
 
     /// As [`aiorun::stop_with`](stop_with).
     pub fn stop_with(&self, code: impl Into<ExitCode>) {
-        self.0.send(Command::Stop(Some(code.into())));
+        self.0.stop(Some(code.into()));
     }
 
     /// As [`aiorun::on_exit`](on_exit).
@@ -89,7 +88,7 @@ impl Handle {
             location: Location::caller(),
             future: Box::pin(hook),
         };
-        lock(&self.0.hooks).push(hook);
+        self.0.on_exit(hook);
     }
 
     /// As [`aiorun::spawn`](crate::spawn()), from any thread. After the end of the run the future
@@ -115,7 +114,7 @@ impl Handle {
 
     /// As [`aiorun::is_stopping`](is_stopping).
     pub fn is_stopping(&self) -> bool {
-        self.phase() > Phase::Running
+        self.0.is_stopping()
     }
 
     /// As [`aiorun::stopping`](stopping).

@@ -20,6 +20,10 @@ const MOST: usize = 10;
 
 /// One line.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "tracing"),
+    expect(dead_code, reason = "only events have fields")
+)]
 pub(crate) enum Line {
     RunningForever {
         main_returned: bool,

@@ -111,6 +111,8 @@ pub(crate) enum Action {
     Enter(Phase),
     /// Start the shutdown callback.
     StartCallback,
+    /// End the delay after this long by the user's clock too, which may run faster.
+    StartDelay(Duration),
     /// Request the cancellation of every task that is not protected.
     CancelAll,
     /// Take the newest exit hook and start it, or answer [`Event::NoHook`].
@@ -343,7 +345,10 @@ impl Machine {
                 self.deadline = self.task_limit(now);
                 actions.push(Action::StartCallback);
             }
-            Step::Delay if self.delays() => self.deadline = self.delay_limit(now),
+            Step::Delay if self.delays() => {
+                self.deadline = self.delay_limit(now);
+                actions.push(Action::StartDelay(self.limits.delay));
+            }
             Step::Callback | Step::Delay => self.enter(step.next(), now, actions),
             Step::Cancel => {
                 self.deadline = if self.aborted {

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     /// A failure nobody saw, and that stops the program.
     TaskFailed(Origin, Problem),
     CriticalEnded(Origin, Problem),
+    /// The shutdown delay is over by the user's clock.
+    DelayOver,
     CallbackFailed(Problem),
     /// With the message of its panic.
     HookEnded(Option<String>),
@@ -83,6 +85,8 @@ pub(crate) struct Run {
     commands: UnboundedSender<Command>,
     runtime: OnceLock<runtime::Handle>,
     claim: Mutex<Option<Claim>>,
+    /// `stop` was called, which the control thread may not have heard yet.
+    stop_asked: AtomicBool,
     /// A signal came before main was started.
     early_signal: AtomicBool,
     /// Holds the clock of the runtime, where it may be paused.
@@ -122,6 +126,7 @@ impl Run {
             commands: parts.commands,
             runtime: OnceLock::new(),
             claim: Mutex::default(),
+            stop_asked: AtomicBool::new(false),
             early_signal: AtomicBool::new(false),
             pause: parts.may_pause.then(Arc::default),
             change_owed: AtomicBool::new(false),
@@ -172,6 +177,29 @@ impl Run {
         self.owe();
         if self.commands.send(command).is_err() {
             self.pay();
+        }
+    }
+
+    /// Asks for the end.
+    pub(crate) fn stop(&self, code: Option<ExitCode>) {
+        self.stop_asked.store(true, Ordering::SeqCst);
+        self.send(Command::Stop(code));
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.phase() > Phase::Running || self.stop_asked.load(Ordering::SeqCst)
+    }
+
+    /// Whether the clock of the runtime may be paused.
+    pub(crate) fn may_pause(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Keeps an exit hook for its turn; after the end it is dropped.
+    pub(crate) fn on_exit(&self, hook: Hook) {
+        let mut hooks = lock(&self.hooks);
+        if self.phase() != Phase::Closed {
+            hooks.push(hook);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Action::{
     ArmExit, CancelAll, Close, Enter, Exit, Force, GiveUp, Leave, SayWaiting, StartCallback,
-    StartHook,
+    StartDelay, StartHook,
 };
 use super::Event::{Abandon, Deadline, NoHook, Quiet, Stop};
 use super::Phase::{Cancelling, Closed, Draining, Finishing, Stopping};
@@ -169,7 +169,7 @@ fn the_delay_ends_by_time_by_quiet_and_by_a_repeated_signal() {
                 callback: false,
             }
             .machine(),
-            &[(secs(0), TERM, &[Enter(Stopping)])],
+            &[(secs(0), TERM, &[Enter(Stopping), StartDelay(secs(10))])],
         )
     };
     assert_eq!(started().deadline(), Some(secs(10)));
@@ -321,7 +321,7 @@ fn a_repeated_signal_leaves_from_its_handler_except_during_the_delay() {
     let machine = play(
         machine,
         &[
-            (secs(0), TERM, &[Enter(Stopping)]),
+            (secs(0), TERM, &[Enter(Stopping), StartDelay(secs(10))]),
             (secs(10), Deadline, &[Enter(Cancelling), CancelAll]),
             (secs(10), Deadline, &[ArmExit]),
             (secs(11), Deadline, &[]),
