@@ -81,6 +81,8 @@ const LATE: u32 = 1 << 12;
 const GIVEN_UP: u32 = 1 << 13;
 /// A cancellation was requested at some time.
 const REQUESTED: u32 = 1 << 14;
+/// The task's drop began while its thread was panicking for another reason.
+const UNWINDING: u32 = 1 << 15;
 
 const KIND_SHIFT: u32 = 16;
 const KIND_MASK: u32 = 0b111 << KIND_SHIFT;
@@ -257,6 +259,16 @@ impl Slot {
     pub(crate) fn settle(&self, outcome: Outcome) {
         self.flags
             .fetch_or((outcome as u32) << OUTCOME_SHIFT, Release);
+    }
+
+    /// Notes that the task is dropped by a panic that is not its own.
+    #[cold]
+    pub(crate) fn note_unwinding(&self) {
+        self.flags.fetch_or(UNWINDING, Release);
+    }
+
+    pub(crate) fn is_unwinding(&self) -> bool {
+        self.flags.load(Relaxed) & UNWINDING != 0
     }
 
     /// Requests a cancellation, unless the task is gone.

@@ -32,7 +32,7 @@ pin_project! {
     impl<F, E> PinnedDrop for Supervised<F, E> {
         fn drop(this: Pin<&mut Self>) {
             if panicking() {
-                this.project().place.unwinding = true;
+                this.project().place.0.note_unwinding();
             }
         }
     }
@@ -40,11 +40,7 @@ pin_project! {
 
 /// A slot in use; its drop frees it.
 #[derive(Debug)]
-pub(crate) struct Place {
-    slot: &'static Slot,
-    /// Its drop began while the thread was panicking for another reason.
-    unwinding: bool,
-}
+pub(crate) struct Place(&'static Slot);
 
 /// What the end of a task means: to its handle, and to the run.
 pub(crate) trait Ending<T> {
@@ -83,7 +79,7 @@ impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let slot = this.place.slot;
+        let slot = this.place.0;
         if slot.needs_attention() && slot.attend(cx.waker()) == Verdict::Drop {
             // The caller drops the future now, which is suspended or was never polled.
             return Poll::Ready(Output::Cancelled);
@@ -147,7 +143,7 @@ impl<F> Job<F> {
         F: FnOnce() -> T,
     {
         let Self { job, place } = self;
-        let slot = place.slot;
+        let slot = place.0;
         if slot.start_job() == Verdict::Drop {
             return Output::Cancelled;
         }
@@ -161,17 +157,14 @@ impl<F> Job<F> {
 
 impl Place {
     pub(crate) fn new(slot: &'static Slot) -> Self {
-        Self {
-            slot,
-            unwinding: false,
-        }
+        Self(slot)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let slot = self.slot;
-        if panicking() && !self.unwinding {
+        let slot = self.0;
+        if panicking() && !slot.is_unwinding() {
             // tokio has caught it and hands the payload to the task's handle.
             slot.settle(Outcome::Panicked);
             if let (Some(run), Some(origin)) = (slot.registry().run(), slot.origin()) {
