@@ -21,7 +21,8 @@ use crate::supervisor::{self, Payload};
 /// # Panics
 ///
 /// Inside an async context of another runtime, as [`tokio::runtime::Runtime::block_on`] does: use
-/// [`Builder::supervise`] there. Inside `spawn_blocking` it works.
+/// [`Builder::supervise`] there. Inside a task of aiorun it does not panic, and says so by
+/// [`RunError::Config`](crate::RunError::Config). Inside `spawn_blocking` it works.
 ///
 /// ```
 /// fn main() -> aiorun::Exit {
@@ -74,7 +75,8 @@ impl Builder {
         Self::default()
     }
 
-    /// Which tokio runtime to build. Default: [`Flavor::MultiThread`].
+    /// Which tokio runtime to build. Default: [`Flavor::MultiThread`]; in tests, and without the
+    /// feature `multi-thread`, [`Flavor::CurrentThread`].
     pub fn flavor(&mut self, flavor: Flavor) -> &mut Self {
         self.options.flavor = Some(flavor);
         self
@@ -228,7 +230,8 @@ impl Builder {
     /// # Panics
     ///
     /// Inside an async context of another runtime, as [`tokio::runtime::Runtime::block_on`] does:
-    /// use [`supervise`](Self::supervise) there. Inside `spawn_blocking` it works.
+    /// use [`supervise`](Self::supervise) there. Inside a task of aiorun it does not panic, and says
+    /// so by [`RunError::Config`](crate::RunError::Config). Inside `spawn_blocking` it works.
     #[track_caller]
     pub fn run<F>(&mut self, main: F) -> Exit
     where

@@ -22,7 +22,7 @@ use crate::signals::Signal;
 #[non_exhaustive]
 pub enum Flavor {
     /// Worker threads, one per core unless `worker_threads` says otherwise. The default, except
-    /// in tests.
+    /// in tests and without the feature `multi-thread`.
     MultiThread,
     /// Everything on the thread that calls `run`.
     CurrentThread,
@@ -51,7 +51,8 @@ pub enum RepeatSignal {
     Auto,
     /// Ignore it.
     Ignore,
-    /// Callback, tasks and jobs get no more time. Exit hooks still run; the exit code is 1.
+    /// Callback, tasks and jobs get no more time; where that cuts something, the exit code is 1. Exit
+    /// hooks still run.
     Abort,
     /// Leave the process at once with 128 + the signal's number, from the signal handler itself.
     Exit,

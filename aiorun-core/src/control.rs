@@ -440,8 +440,7 @@ impl Control {
         let failure = UnhandledError::unformatted(origin, problem);
         // Whoever takes its error, or the error's drop, has more to say than we.
         if !matches!(problem, Problem::Unread) {
-            self.run.tell_of(failure.id());
-            self.say(Line::Failure(failure.clone()));
+            self.run.say(Message::Critical(failure.clone()));
         }
         self.blame(Blame::Task(failure));
         self.feed(Event::Stop(StopReason::TaskFailed));
@@ -609,19 +608,16 @@ impl Control {
                 ended: now,
             });
         }
-        let limit = |whose| self.run.time_left(whose);
         match phase {
             Phase::Running => {}
             Phase::Stopping => self.announce(),
             Phase::Cancelling => {
                 let tasks = self.run.registry.census().tasks;
-                let limit = limit(Whose::Task);
                 self.say(Line::CancellingPending { tasks });
-                self.say(Line::RunningPending { limit });
             }
             Phase::Draining => {
                 let jobs = self.run.registry.census().jobs;
-                let limit = limit(Whose::Job);
+                let limit = self.run.time_left(Whose::Job);
                 self.say(Line::WaitingForExecutor { jobs, limit });
             }
             Phase::Finishing => {
@@ -703,6 +699,8 @@ impl Control {
             }
         }
         self.run.registry.cancel_all();
+        let limit = self.run.time_left(Whose::Task);
+        self.say(Line::RunningPending { limit });
     }
 
     fn start_hook(&mut self) {
@@ -734,8 +732,8 @@ impl Control {
     fn close_hook(&mut self, forced: bool) {
         let Some(hook) = self.hook.take() else { return };
         let end = match (hook.end, forced) {
-            (_, true) => HookEnd::TimedOut,
-            (Some(end), false) => end,
+            (Some(end), _) => end,
+            (None, true) => HookEnd::TimedOut,
             // It ended and said nothing.
             (None, false) => HookEnd::Panicked("a destructor panicked".into()),
         };
@@ -841,6 +839,7 @@ impl Control {
             strays: record.strays,
             hooks: record.hooks,
             failures: Vec::new(),
+            more_failures: 0,
         };
         self.run
             .say(Message::Line(Line::Bye(Box::new(report.clone()))));

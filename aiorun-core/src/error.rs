@@ -92,8 +92,8 @@ impl Error for RunError {
     }
 }
 
-/// A failure of a task that nobody awaited: what an
-/// [`unhandled_error_handler`](crate::Builder::unhandled_error_handler) is called with.
+/// A failure that nobody awaited, or that stopped the program: in [`RunError`], in the report, and
+/// what an [`unhandled_error_handler`](crate::Builder::unhandled_error_handler) is called with.
 ///
 /// ```
 /// let mut builder = aiorun::Builder::new();

@@ -77,7 +77,7 @@ impl Handle {
         self.0.stop(Some(code.into()));
     }
 
-    /// As [`aiorun::on_exit`](on_exit).
+    /// As [`aiorun::on_exit`](on_exit). After the end of the run the hook is dropped.
     #[track_caller]
     pub fn on_exit<F>(&self, name: impl Into<Cow<'static, str>>, hook: F)
     where
@@ -256,13 +256,12 @@ where
 /// Whether there is a reason to stop. `false` outside a supervisor.
 ///
 /// ```
-/// #[aiorun::main]
-/// async fn main() {
+/// let exit = aiorun::run(async {
 ///     assert!(!aiorun::is_stopping());
 ///     aiorun::stop();
-///     aiorun::stopping().await;
 ///     assert!(aiorun::is_stopping());
-/// }
+/// });
+/// assert!(exit.is_success());
 /// ```
 pub fn is_stopping() -> bool {
     Handle::try_current().is_ok_and(|handle| handle.is_stopping())
@@ -271,7 +270,9 @@ pub fn is_stopping() -> bool {
 /// Waits until there is a reason to stop, and yields it. Never resolves outside a supervisor.
 ///
 /// This is the first sign of a shutdown, before anything is cancelled: a readiness probe fails from
-/// here on, a request handler finishes early.
+/// here on, a request handler finishes early. An ordinary task is cancelled soon after: what is to
+/// go on from here belongs into [`shutdown_waits_for`](crate::shutdown_waits_for), or a protected or
+/// cooperative task.
 ///
 /// # Cancel safety
 ///
@@ -280,12 +281,13 @@ pub fn is_stopping() -> bool {
 /// ```
 /// use aiorun::StopReason;
 ///
-/// #[aiorun::main]
-/// async fn main() {
-///     let watcher = aiorun::shutdown_waits_for(async { aiorun::stopping().await });
+/// let exit = aiorun::run(async {
+///     aiorun::shutdown_waits_for(async {
+///         assert_eq!(aiorun::stopping().await, StopReason::Stop);
+///     });
 ///     aiorun::stop();
-///     assert_eq!(watcher.await.unwrap(), StopReason::Stop);
-/// }
+/// });
+/// assert_eq!(exit.report.tasks.completed, 2);
 /// ```
 pub fn stopping() -> Stopping {
     let stopped = current::run().map(|run| run.stopped.clone());
@@ -302,13 +304,15 @@ pub fn stopping() -> Stopping {
 /// to stop, without a limit, and outside a supervisor. Real time, also under paused time.
 ///
 /// ```
-/// #[aiorun::main]
-/// async fn main() {
+/// let exit = aiorun::run(async {
 ///     assert!(aiorun::time_left().is_none());
+///     aiorun::on_exit("flush", async {
+///         let left = aiorun::time_left().unwrap();
+///         assert!(left <= std::time::Duration::from_secs(30), "half of what is left of 60 s");
+///     });
 ///     aiorun::stop();
-///     aiorun::stopping().await;
-///     assert!(aiorun::time_left().unwrap() <= std::time::Duration::from_secs(60));
-/// }
+/// });
+/// assert!(exit.is_success());
 /// ```
 pub fn time_left() -> Option<Duration> {
     let whose = match current_kind() {

@@ -70,7 +70,7 @@ impl<T> JoinHandle<T> {
     /// Requests a cancellation of this one task, protected or not, as shutdown does for all.
     ///
     /// The task receives it when it is next suspended: its future is dropped and the handle yields
-    /// an error with [`is_cancelled`](JoinError::is_cancelled). A cooperative task is only told. A
+    /// an error with [`is_cancelled`](JoinError::is_cancelled). A cooperative task goes on. A
     /// blocking job is dropped if it is still queued, and never interrupted.
     pub fn cancel(&self) {
         if let Some(slot) = self.slot {

@@ -103,6 +103,7 @@ impl Line {
 
     #[cfg(feature = "tracing")]
     fn trace(&self) {
+        // Lines that name tasks have no fields: those would stand behind the last of the names.
         use tracing::{debug, error, info, warn};
         match self {
             Self::RunningForever { .. } | Self::RunningHooks { .. } => {
@@ -125,17 +126,13 @@ impl Line {
                 info!(target: "aiorun", jobs, limit = %Limit(*limit), "{self}");
             }
             Self::ClosingLoop { strays } => info!(target: "aiorun", strays, "{self}"),
-            Self::StillWaiting {
-                phase, left, tasks, ..
-            } => {
-                warn!(target: "aiorun", %phase, tasks = tasks.len(), left = %Limit(*left), "{self}");
-            }
-            Self::Repeated { signal } => warn!(target: "aiorun", %signal, "{self}"),
-            Self::Refused(tasks) => warn!(target: "aiorun", tasks = tasks.len(), "{self}"),
-            Self::Abandoned(jobs) => warn!(target: "aiorun", jobs = jobs.len(), "{self}"),
+            Self::Repeated { .. }
+            | Self::StillWaiting { .. }
+            | Self::Refused(_)
+            | Self::Abandoned(_)
+            | Self::LeftoverHook { .. } => warn!(target: "aiorun", "{self}"),
             Self::Hook(hook) if hook.is_success() => debug!(target: "aiorun", "{self}"),
             Self::Hook(_) | Self::Handler { .. } => error!(target: "aiorun", "{self}"),
-            Self::LeftoverHook { .. } => warn!(target: "aiorun", "{self}"),
             Self::Failure(failure) => {
                 error!(target: "aiorun", task = %failure.id(), name = failure.name(), location = %failure.location(), "{self}");
             }
@@ -162,7 +159,7 @@ impl fmt::Display for Line {
             Self::Stopping { .. } => f.write_str("Stopping the loop"),
             Self::EnteringShutdown { .. } => f.write_str("Entering shutdown phase."),
             Self::CancellingPending { .. } => f.write_str("Cancelling pending tasks."),
-            Self::CancellingTask(task) => write!(f, "Cancelling task: {task}"),
+            Self::CancellingTask(task) => write!(f, "Cancelling task: {}", task.label()),
             Self::RunningPending { .. } => f.write_str("Running pending tasks till complete"),
             Self::WaitingForExecutor { .. } => f.write_str("Waiting for executor shutdown."),
             Self::RunningHooks { hooks } => write!(f, "Running {}.", Count(*hooks, "exit hook")),
@@ -196,7 +193,7 @@ impl fmt::Display for Line {
             Self::Hook(hook) => hook.fmt(f),
             Self::LeftoverHook { name } => {
                 let name = Printable(name);
-                write!(f, "exit hook `{name}` came too late and did not run")
+                write!(f, "exit hook `{name}` did not run")
             }
             Self::Failure(failure) => failure.fmt(f),
             Self::Handler { which, message } => {

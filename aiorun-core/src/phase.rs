@@ -400,7 +400,7 @@ impl Machine {
 
     fn grace(&self, now: Duration) -> Duration {
         let left = self.end.map_or(GRACE, |end| end.saturating_sub(now));
-        left.clamp(LEAST_GRACE, GRACE)
+        (left / 2).clamp(LEAST_GRACE, GRACE)
     }
 
     /// The moment when `part` of `whole` of what is left of the budget will have passed.

@@ -38,8 +38,10 @@ pub struct Report {
     pub strays: usize,
     /// Exit hooks in the order in which they ran.
     pub hooks: Vec<HookReport>,
-    /// Failures that nobody awaited, and that of the shutdown callback.
+    /// Failures that nobody awaited, and that of the shutdown callback: the first thousand.
     pub failures: Vec<UnhandledError>,
+    /// How many there were beyond those.
+    pub more_failures: u64,
 }
 
 /// The time of one phase, counted from the start of the run.
@@ -101,6 +103,7 @@ impl Report {
             strays: 0,
             hooks: Vec::new(),
             failures: Vec::new(),
+            more_failures: 0,
         }
     }
 
@@ -167,6 +170,9 @@ impl fmt::Display for Report {
                 .map(|error| error as _)
                 .collect::<Vec<_>>(),
         )?;
+        if self.more_failures > 0 {
+            writeln!(f, "{:<12}and {} more", "", self.more_failures)?;
+        }
         if self.strays > 0 {
             writeln!(
                 f,

@@ -30,6 +30,8 @@ pub(crate) enum Message {
     Line(Line),
     /// A failure that nobody saw; goes to the handler.
     Unhandled(Origin, Problem),
+    /// The end of a critical task; one that panicked may be unhandled as well.
+    Critical(UnhandledError),
     /// The failure of the callback, which is nobody's else.
     Callback(Origin, Problem),
     Ask(Signal, oneshot::Sender<SignalAction>),
@@ -107,6 +109,11 @@ impl Desk {
             Message::Unhandled(origin, problem) => {
                 self.unhandled(UnhandledError::new(origin, problem));
             }
+            Message::Critical(failure) => {
+                if self.run.show_critical(failure.id()) {
+                    Line::Failure(failure).emit();
+                }
+            }
             Message::Callback(origin, problem) => {
                 let failure = UnhandledError::new(origin, problem);
                 self.run.record(failure.clone());
@@ -122,7 +129,7 @@ impl Desk {
     fn unhandled(&self, failure: UnhandledError) {
         self.run.record(failure.clone());
         match &self.handlers.error {
-            None if self.run.has_told_of(failure.id()) => {}
+            None if self.run.has_shown_critical(failure.id()) => {}
             None => Line::Failure(failure).emit(),
             Some(handler) => {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(&failure))) {

@@ -68,6 +68,18 @@ pub(crate) struct Hook {
     pub(crate) future: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
+/// How many failures a report has in full: a program may fail for months.
+const MOST_FAILURES: usize = 1_000;
+
+/// Failures that nobody saw.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    pub(crate) kept: Vec<UnhandledError>,
+    pub(crate) more: u64,
+    /// The critical task whose end was shown.
+    pub(crate) critical: Option<Id>,
+}
+
 /// Resolves with the reason to stop.
 pub(crate) type Stopped = Shared<oneshot::Receiver<StopReason>>;
 
@@ -95,9 +107,7 @@ pub(crate) struct Run {
     change_owed: AtomicBool,
     /// Failures in the hands of somebody who has not looked yet.
     unread: Mutex<BTreeMap<Id, Origin>>,
-    failures: Mutex<Vec<UnhandledError>>,
-    /// A failure that a line of the log has told of already.
-    told: Mutex<Option<Id>>,
+    failures: Mutex<Failures>,
 }
 
 /// What a run is made of.
@@ -132,7 +142,6 @@ impl Run {
             change_owed: AtomicBool::new(false),
             unread: Mutex::default(),
             failures: Mutex::default(),
-            told: Mutex::default(),
         });
         registry.attach(Arc::clone(&run));
         run
@@ -267,20 +276,27 @@ impl Run {
 
     /// Keeps a failure for the report.
     pub(crate) fn record(&self, failure: UnhandledError) {
-        lock(&self.failures).push(failure);
+        let mut failures = lock(&self.failures);
+        if failures.kept.len() < MOST_FAILURES {
+            failures.kept.push(failure);
+        } else {
+            failures.more += 1;
+        }
     }
 
-    pub(crate) fn take_failures(&self) -> Vec<UnhandledError> {
+    pub(crate) fn take_failures(&self) -> Failures {
         std::mem::take(&mut lock(&self.failures))
     }
 
-    /// Notes that a line of the log tells of the task's failure.
-    pub(crate) fn tell_of(&self, id: Id) {
-        *lock(&self.told) = Some(id);
+    /// Notes that the end of a critical task is shown; says whether its failure was not before.
+    pub(crate) fn show_critical(&self, id: Id) -> bool {
+        let mut failures = lock(&self.failures);
+        failures.critical = Some(id);
+        !failures.kept.iter().any(|failure| failure.id() == id)
     }
 
-    pub(crate) fn has_told_of(&self, id: Id) -> bool {
-        *lock(&self.told) == Some(id)
+    pub(crate) fn has_shown_critical(&self, id: Id) -> bool {
+        lock(&self.failures).critical == Some(id)
     }
 
     /// How long `whose` has left.

@@ -23,10 +23,10 @@ fn anonymous(kind: Kind, marks: u32, location: &'static Location<'static>) -> Bi
 
 /// Starts a task: [`tokio::spawn`], supervised.
 ///
-/// The task is cancelled and awaited at shutdown. Where that has begun already, see
-/// [`Phase::Cancelling`](crate::Phase::Cancelling): a task spawned by one that is being cancelled
-/// is cancelled with it, one spawned in a cleanup runs and is awaited, and after the end the future
-/// is dropped and the handle says cancelled.
+/// The task is cancelled and awaited at shutdown. Where that has begun already, a task spawned by
+/// one that is about to be cancelled is cancelled with it; one spawned by anybody else, in a cleanup
+/// say, runs and is awaited; and after the end of the run the future is dropped and the handle says
+/// cancelled.
 ///
 /// # Panics
 ///
@@ -140,12 +140,13 @@ where
 /// Outside a supervisor.
 ///
 /// ```
-/// #[aiorun::main]
-/// async fn main() {
-///     let saved = aiorun::shutdown_waits_for(async { "saved" });
+/// let exit = aiorun::run(async {
+///     aiorun::shutdown_waits_for(async {
+///         tokio::task::yield_now().await; // anything that must not be cut
+///     });
 ///     aiorun::stop();
-///     assert_eq!(saved.await.unwrap(), "saved");
-/// }
+/// });
+/// assert_eq!(exit.report.tasks.cancelled, 0);
 /// ```
 #[track_caller]
 pub fn shutdown_waits_for<F>(future: F) -> JoinHandle<F::Output>

@@ -334,7 +334,9 @@ impl Launched {
             unreachable!("a run ends once")
         };
         let mut report = ending.report;
-        report.failures = self.run.take_failures();
+        let mut failures = self.run.take_failures();
+        report.failures = std::mem::take(&mut failures.kept);
+        report.more_failures = failures.more;
         let main = ending.main;
         let error = ending
             .error
@@ -361,11 +363,11 @@ impl Launched {
         // `Err` of a critical task that somebody took and kept.
         let shown = match &error {
             Some(RunError::TaskFailed(failure)) => {
-                let recorded = report
+                let reported = report
                     .failures
                     .iter()
                     .any(|known| known.id() == failure.id());
-                recorded || self.run.has_told_of(failure.id())
+                reported || failures.critical == Some(failure.id())
             }
             _ => true,
         };

@@ -186,17 +186,19 @@ impl TaskInfo {
     }
 }
 
+impl TaskInfo {
+    pub(crate) fn label(&self) -> Label<'_> {
+        Label {
+            kind: self.kind,
+            id: self.id,
+            name: &self.name,
+        }
+    }
+}
+
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}",
-            Label {
-                kind: self.kind,
-                id: self.id,
-                name: &self.name
-            }
-        )?;
+        write!(f, "{}", self.label())?;
         write!(
             f,
             " spawned at {}, age {}, ",
@@ -269,8 +271,8 @@ impl Builder {
         self
     }
 
-    /// A cancellation is only told to the task; it is never dropped before the limit, and has to
-    /// end by itself.
+    /// A cancellation never drops the task before the limit: it has to end by itself, say when
+    /// [`stopping`](crate::stopping) resolves.
     pub fn cooperative(mut self) -> Self {
         self.marks |= COOPERATIVE;
         self

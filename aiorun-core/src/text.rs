@@ -46,10 +46,14 @@ pub(crate) struct Short(pub(crate) Duration);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = self.0.as_secs();
+        let millis = self
+            .0
+            .saturating_add(Duration::from_micros(500))
+            .as_millis();
+        let secs = self.0.saturating_add(Duration::from_millis(500)).as_secs();
         let text = match secs {
-            0 => format!("{}ms", self.0.as_millis()),
-            1..10 => format!("{:.1}s", self.0.as_secs_f64()),
+            _ if millis < 1_000 => format!("{millis}ms"),
+            ..10 => format!("{:.1}s", self.0.as_secs_f64()),
             10..60 => format!("{secs}s"),
             60..3600 => format!("{}m {}s", secs / 60, secs % 60),
             3600..86400 => format!("{}h {}m", secs / 3600, secs / 60 % 60),
@@ -97,7 +101,10 @@ mod tests {
         let show = |millis| Short(Duration::from_millis(millis)).to_string();
         assert_eq!(show(150), "150ms");
         assert_eq!(show(3_250), "3.2s");
+        assert_eq!(show(999), "999ms");
+        assert_eq!(show(9_960), "10s");
         assert_eq!(show(12_000), "12s");
+        assert_eq!(show(59_990), "1m 0s");
         assert_eq!(show(125_000), "2m 5s");
         assert_eq!(show(7_500_000), "2h 5m");
         assert_eq!(show(200_000_000), "2d 7h");

@@ -6,6 +6,11 @@
 //! `fallback` is written instead. The crate knows syntax only: what an option means and which
 //! value it has when it is not given is the business of the runtime crate.
 
+#![expect(
+    missing_docs,
+    reason = "the documentation stands at the re-exports in the facade"
+)]
+
 mod args;
 mod attribute;
 mod duration;
@@ -24,13 +29,13 @@ mod value;
 use attribute::Role;
 use proc_macro::TokenStream;
 
-/// Runs an `async fn` as the program's main function.
+// The program's main function.
 #[proc_macro_attribute]
 pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     attribute::expand(Role::Main, args.into(), &item.into()).into()
 }
 
-/// Runs an `async fn` as a test.
+// A test.
 #[proc_macro_attribute]
 pub fn test(args: TokenStream, item: TokenStream) -> TokenStream {
     attribute::expand(Role::Test, args.into(), &item.into()).into()
