@@ -1,5 +1,329 @@
-//! The starting point of an async Rust application.
+//! The starting point of an async Rust application: one attribute runs it, stops it on a signal,
+//! cancels and awaits its tasks, and says what it waits for.
+//!
+//! ```no_run
+//! #[aiorun::main]
+//! async fn main() {
+//!     aiorun::spawn(async { println!("hello from a task") });
+//! }
+//! ```
+//!
+//! The attribute builds a [tokio] runtime with signal handlers in place before it, runs `main` in
+//! it, and keeps the program running until something tells it to stop: a signal, [`stop`], or a
+//! failure of main. A main that just returns does not end the program, because its tasks are the
+//! program; `#[aiorun::main(run_forever = false)]` makes it the end.
+//!
+//! [tokio]: https://tokio.rs
+//!
+//! # What happens on Ctrl-C
+//!
+//! The program goes through the [phases](Phase) of a shutdown, and one budget, `shutdown_timeout`
+//! (60 seconds), bounds all of them together:
+//!
+//! 1. `Stopping`: [`is_stopping`] turns true and [`stopping`] resolves. The `shutdown_callback`
+//!    runs, and after it `shutdown_delay` passes, in which everything still works.
+//! 2. `Cancelling`: every task started through this crate is cancelled, except the protected ones,
+//!    and all of them are awaited. Cancelled means that a task's future is dropped where it is
+//!    suspended, so its destructors run. A task that does not end is named in the log.
+//! 3. `Draining`: blocking jobs run to their end, queued ones too. A job that does not end is
+//!    named and abandoned.
+//! 4. `Finishing`: the [`on_exit`] hooks run, newest first. Then the runtime closes.
+//! 5. `Closed`: [`run`] returns an [`Exit`], which becomes the exit code of the process.
+//!
+//! While it waits, a line every five seconds names what it waits for: tasks by their name, the
+//! place where they were spawned, their age and what they are doing. A second Ctrl-C, half a second
+//! or more after the first, ends the waiting; see [`RepeatSignal`].
+//!
+//! The sequence is driven by a thread of its own. Tasks that never yield, jobs that never return
+//! and destructors that hang do not keep it from ending in time.
+//!
+//! # Which function for what
+//!
+//! | to | use |
+//! | --- | --- |
+//! | run a program | [`#[aiorun::main]`](macro@main), or [`run`] and [`Builder`] with an `fn main` of one's own |
+//! | run inside a runtime that is there | [`Builder::supervise`] |
+//! | run a test | [`#[aiorun::test]`](macro@test) |
+//! | start a task | [`spawn`]; [`spawn_local`] if it is not `Send` |
+//! | start a task whose `Err` must not be lost | [`spawn_fallible`] |
+//! | start a task that shutdown waits for and does not cancel | [`shutdown_waits_for`] |
+//! | start blocking work | [`spawn_blocking`] |
+//! | name a task, or make its end the end of the program | [`task()`](fn@task), [`critical`](task::Builder::critical) |
+//! | await, cancel or abort a task | [`JoinHandle`] |
+//! | stop the program | [`stop`], [`stop_with`] an exit code |
+//! | hear that the program stops | [`stopping`], [`is_stopping`] |
+//! | know how much time is left | [`time_left`] |
+//! | do something at the end | [`on_exit`], [`Builder::shutdown_callback`] |
+//! | do any of this from another thread, or list the tasks | [`Handle`] |
+//! | learn how it ended | [`Exit`], its [`RunError`] and its [`Report`] |
+//!
+//! `spawn`, `stop`, `on_exit` and their like find the supervisor of the code that calls them, and
+//! panic outside one; [`Handle::try_current`] tells instead. The functions that only ask work
+//! everywhere: outside a supervisor `is_stopping` is false and `stopping` never resolves.
+//!
+//! After `stop`, and when `stopping` resolves, the next await may be the last one, for an ordinary
+//! task is about to be cancelled, main too. What has to go on belongs into [`shutdown_waits_for`], a
+//! [`protected`](task::Builder::protected) or [`cooperative`](task::Builder::cooperative) task, or a
+//! hook.
+//!
+//! The options of a run are described at [`#[aiorun::main]`](macro@main#options); each is a method
+//! of [`Builder`] too.
+//!
+//! # Failures and the exit code
+//!
+//! A task fails when it panics or, started by [`spawn_fallible`], yields an `Err`. Whoever awaits
+//! its [`JoinHandle`] has the failure. One that nobody awaits is *unhandled*: it goes to the log,
+//! or to the `unhandled_error_handler`, and with `stop_on_unhandled_errors` it stops the program.
+//!
+//! The exit code is the first of these that applies:
+//!
+//! | code | when |
+//! | --- | --- |
+//! | main's own | main returned a failure |
+//! | 101 | main panicked |
+//! | 1 | there is a [`RunError`]: an unhandled failure with `stop_on_unhandled_errors`, the end of a `critical` task, a task or a job that did not end in time, a callback or a hook that failed, or a run that could not start |
+//! | the code of [`stop_with`] | that was the reason to stop |
+//! | 128 + n | signal number n was the reason to stop, and `signal_exit_status = "signal"` |
+//! | 0 | otherwise, and so after a signal |
+//!
+//! Two codes come without an orderly end: 128 + n when `repeat_signal = "exit"` leaves at once, and
+//! 70 when the thread that called `run` is stuck beyond the budget.
+//!
+//! # Log
+//!
+//! With the feature `tracing`, what happens is told in events of the target `aiorun`. Where no
+//! subscriber was ever set, and without the feature, warnings and errors go to standard error and
+//! the rest is silent. Names and messages are shown with control characters escaped.
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! | --- | --- | --- |
+//! | `macros` | yes | [`#[aiorun::main]`](macro@main) and [`#[aiorun::test]`](macro@test); needs `syn` |
+//! | `signals` | yes | signals; without it the set of signals is empty |
+//! | `multi-thread` | yes | the flavour `multi_thread`; without it `current_thread` is the default |
+//! | `tracing` | yes | the log as `tracing` events |
+//! | `test-util` | no | the option `start_paused` |
+//!
+//! # Limitations
+//!
+//! - Tasks from bare `tokio::spawn`, in libraries too, are not cancelled and not awaited: they are
+//!   dropped when the runtime closes, and [`Report::strays`] counts them.
+//! - A thread cannot be killed. A blocking job beyond its limit is abandoned, and ends with the
+//!   process.
+//! - A task that never yields, or whose destructor hangs, is named and left behind. Where it holds
+//!   the very thread that called `run` (single-threaded flavours, a main that is not `Send`), the
+//!   process is left with exit code 70.
+//! - With `panic = "abort"`, and when a destructor panics while another panic unwinds, the process
+//!   ends at once.
+//! - SIGKILL cannot be handled. A program that is process 1 of a container ignores every signal it
+//!   has no handler for: what is not in `signals` does nothing there.
+//! - Outside Unix the only signal is Ctrl-C, as [`Signal::INT`].
+//! - Forced exits run no destructors: `repeat_signal = "exit"`, and exit code 70.
 
-pub use aiorun_core::*;
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub use aiorun_core::{
+    AbortHandle, Builder, Exit, Flavor, Handle, HookReport, JoinError, JoinHandle,
+    ParseOptionError, ParseSignalError, Phase, PhaseReport, RepeatSignal, Report, RunError,
+    ShutdownCallback, Signal, SignalAction, SignalExitStatus, StopReason, Stopping, TaskCounts,
+    TryCurrentError, UnhandledError, is_stopping, on_exit, run, shutdown_waits_for, spawn,
+    spawn_blocking, spawn_fallible, spawn_local, stop, stop_with, stopping, task, time_left,
+};
+
+#[doc(hidden)]
+pub use aiorun_core::__private;
+
+/// Runs an `async fn` as a program, until it is told to stop.
+///
+/// ```
+/// #[aiorun::main]
+/// async fn main() {
+///     aiorun::spawn(async { println!("hello from a task") });
+///     aiorun::stop(); // without this it runs until a signal comes
+/// }
+/// ```
+///
+/// The function becomes an ordinary one that returns [`Exit`]. It builds the runtime,
+/// runs the `async fn`, which stays as it was written, and goes through the shutdown described at
+/// the [crate](crate#what-happens-on-ctrl-c).
+///
+/// # What main may be
+///
+/// Main may return whatever an `fn main` may: nothing, `Result<(), E>`, `ExitCode`, `!`. A failure
+/// is printed at once, stops the program and makes the exit code.
+///
+/// ```
+/// # struct Config;
+/// # async fn load() -> Result<Config, std::io::Error> { Ok(Config) }
+/// #[aiorun::main(run_forever = false)]
+/// async fn main() -> Result<(), std::io::Error> {
+///     let config = load().await?;
+///     # let _ = config;
+///     Ok(())
+/// }
+/// ```
+///
+/// Main need not be `Send`. If it is, and the function has neither arguments nor generics, then in
+/// the flavour `multi_thread` it runs on a worker thread, beside the tasks it talks to. Otherwise it
+/// runs on the thread that called it.
+///
+/// A function of another name may have arguments and generics, and be called several times. What it
+/// returns says how the run went:
+///
+/// ```
+/// #[aiorun::main(flavor = "current_thread", run_forever = false)]
+/// async fn count(lines: &[&str]) {
+///     println!("{} lines", lines.len());
+/// }
+///
+/// let exit = count(&["one", "two"]);
+/// assert!(exit.is_success());
+/// ```
+///
+/// # Options
+///
+/// | option | value | default |
+/// | --- | --- | --- |
+/// | `flavor` | `"multi_thread"`, `"current_thread"`, `"local"`: which tokio runtime | `"multi_thread"` |
+/// | `worker_threads` | integer, at least 1; `multi_thread` only | number of cores |
+/// | `thread_stack_size` | bytes, for each thread of the runtime | 8 MiB, reserved and not resident |
+/// | `executor_workers` | integer, at least 1: most threads for blocking jobs | tokio's |
+/// | `run_forever` | bool: run on when main has returned successfully | `true` |
+/// | `cooperative` | flag or bool: shutdown drops no task before the limit, they end by themselves | `false` |
+/// | `stop_on_unhandled_errors` | flag or bool: a failure that nobody awaits stops the program | `false` |
+/// | `shutdown_timeout` | duration or `"none"`: the budget of the whole shutdown | 60 s, or the sum of its parts where they are given and are more |
+/// | `timeout_task_shutdown` | duration or `"none"`: for the callback, then for the tasks | nine tenths of what is left |
+/// | `timeout_executor_shutdown` | duration or `"none"`: for the blocking jobs | half of what is left |
+/// | `shutdown_delay` | duration: how long everything goes on after a signal or a [`stop`] | none |
+/// | `shutdown_callback` | function or closure, async or not, with a [`Handle`] or without | none |
+/// | `shutdown_handler` | `Fn(Signal, &Handle) -> SignalAction`: asked about every signal | stop |
+/// | `unhandled_error_handler` | `Fn(&UnhandledError)`: told of failures that nobody awaits | an error line |
+/// | `signals` | list of names, `[]` for none: what stops the program | `["SIGINT", "SIGTERM"]` |
+/// | `repeat_signal` | `"auto"`, `"ignore"`, `"abort"`, `"exit"`: see [`RepeatSignal`] | `"auto"` |
+/// | `signal_exit_status` | `"success"` for 0, `"signal"` for 128 + n | `"success"` |
+/// | `dump_signal` | name of a signal that prints all tasks to standard error | none |
+/// | `start_paused` | flag or bool: paused time; single-threaded flavours, feature `test-util` | `false` |
+/// | `name` | string: the runtime's name and its threads' | tokio's |
+/// | `crate` | path of this crate, where it is renamed or re-exported | `aiorun` |
+///
+/// Each of them but `crate` is a method of [`Builder`], where it is described in
+/// full. A duration is a number of seconds (`60`, `0.5`), a string with units (`"500ms"`,
+/// `"1m30s"`), or an expression of the type [`Duration`](std::time::Duration). A duration of 0
+/// means not to wait. A flag may be given without a value: `stop_on_unhandled_errors` is
+/// `stop_on_unhandled_errors = true`.
+///
+/// ```
+/// use aiorun::{Handle, Signal, SignalAction};
+///
+/// fn on_signal(signal: Signal, _handle: &Handle) -> SignalAction {
+///     match signal {
+///         Signal::HUP => SignalAction::Ignore, // read the configuration anew
+///         _ => SignalAction::Stop,
+///     }
+/// }
+///
+/// #[aiorun::main(
+///     worker_threads = 2,
+///     signals = ["SIGINT", "SIGTERM", "SIGHUP"],
+///     shutdown_handler = on_signal,
+///     shutdown_delay = "200ms",
+///     shutdown_timeout = 25,
+///     shutdown_callback = |handle| println!("{} tasks to go", handle.tasks().len()),
+/// )]
+/// async fn main() {
+///     # aiorun::stop();
+///     // ...
+/// }
+/// ```
+///
+/// A wrong option is a compile error that says what is allowed:
+///
+/// ```compile_fail
+/// #[aiorun::main(shutdown_timout = 25)]
+/// async fn main() {}
+/// ```
+///
+/// In a crate that depends on this one under another name:
+///
+/// ```
+/// mod framework {
+///     pub use aiorun as runner;
+/// }
+///
+/// #[framework::runner::main(crate = "framework::runner", run_forever = false)]
+/// async fn main() {}
+/// ```
 #[cfg(feature = "macros")]
-pub use aiorun_macros::{main, test};
+#[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
+#[doc(inline)]
+pub use aiorun_macros::main;
+
+/// Runs an `async fn` as a test, and fails it for what went wrong behind its back.
+///
+/// ```
+/// #[aiorun::test]
+/// async fn adds_up() {
+///     let sum = aiorun::spawn(async { 6 * 7 });
+///     assert_eq!(sum.await.unwrap(), 42);
+/// }
+/// ```
+///
+/// The test ends when its body returns: what it left running is cancelled and awaited, as at the
+/// end of a program. The test fails
+///
+/// - when the body panics or returns a failure,
+/// - when a task failed and nobody awaited it,
+/// - when a task did not end within the limit, or left a blocking job behind,
+/// - when the shutdown callback or an exit hook failed,
+/// - after `test_timeout`, with a list of all tasks and what they are doing.
+///
+/// The runtime lives on a thread of its own, so a stuck test fails alone and the others go on.
+/// Tests of one binary run in parallel, each with a supervisor of its own. A test has no signal
+/// handlers and never leaves the process: [`Handle::raise`] stands in for the
+/// kernel.
+///
+/// ```
+/// use aiorun::{Handle, Signal, StopReason};
+///
+/// #[aiorun::test]
+/// async fn saves_on_sigterm() {
+///     aiorun::shutdown_waits_for(async {
+///         let reason = aiorun::stopping().await;
+///         assert_eq!(reason, StopReason::Signal(Signal::TERM));
+///     });
+///     Handle::current().raise(Signal::TERM);
+/// }
+/// ```
+///
+/// A body that stops its program is a task like others, and cancelled at an await that follows: what
+/// is to be checked during a shutdown is checked in a protected task, as here, or in a hook. A panic
+/// there fails the test.
+///
+/// The body may return a `Result`. Arguments, such as those of test frameworks that wrap the
+/// function, must be `Send + 'static`; generics are not allowed.
+///
+/// # Options
+///
+/// Those of [`#[aiorun::main]`](macro@crate::main#options), with other defaults:
+///
+/// | option | default in a test |
+/// | --- | --- |
+/// | `flavor` | `"current_thread"` |
+/// | `run_forever` | `false` |
+/// | `stop_on_unhandled_errors` | `true`, unless there is an `unhandled_error_handler` |
+/// | `shutdown_timeout` | 5 s |
+/// | `signals` | `[]` |
+/// | `test_timeout` | 60 s; a duration, in tests only |
+///
+/// With `start_paused` and the feature `test-util`, tokio's clock jumps to the next timer as soon as
+/// everything waits. `test_timeout` and the limits of the shutdown are real time all the same.
+#[cfg(feature = "macros")]
+#[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
+#[doc(inline)]
+pub use aiorun_macros::test;
+
+// So that every block of the README is compiled.
+#[cfg(all(doctest, feature = "macros"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -238,11 +238,13 @@ impl fmt::Display for Label<'_> {
 /// Starts a task with a name and other properties: what [`task`](crate::task()) returns.
 ///
 /// ```
-/// #[aiorun::main]
-/// async fn main() {
+/// use aiorun::StopReason;
+///
+/// let exit = aiorun::run(async {
 ///     // If the ingest ends for whatever reason, so does the program.
-///     aiorun::task("ingest").critical().spawn(async { /* ... */ });
-/// }
+///     aiorun::task("ingest").critical().spawn(async { /* the feed has no more */ });
+/// });
+/// assert_eq!(exit.reason, StopReason::TaskFailed);
 /// ```
 #[derive(Debug)]
 #[must_use = "a task is only started by `spawn` and its like"]

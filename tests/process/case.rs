@@ -14,7 +14,7 @@ pub(crate) type Scenario = fn(&Scene) -> ExitCode;
 pub(crate) type Test = fn(&Program);
 
 /// Most of a test is waiting for its child: more of them at a time than there are cores.
-const TEST_THREADS: usize = 6;
+const TEST_THREADS: usize = 8;
 
 struct Case {
     name: String,
@@ -57,8 +57,17 @@ impl Cases {
         test: Test,
     ) {
         let name = format!("{}::{name}", self.module);
-        assert!(self.all.iter().all(|case| case.name != name), "{name} is there twice");
-        self.all.push(Case { name, flavors, scenario, test, ignored: false });
+        assert!(
+            self.all.iter().all(|case| case.name != name),
+            "{name} is there twice"
+        );
+        self.all.push(Case {
+            name,
+            flavors,
+            scenario,
+            test,
+            ignored: false,
+        });
     }
 
     /// The newest case cannot be tried on this machine unless `possible`: it is shown as ignored.
@@ -87,7 +96,13 @@ impl Cases {
 
 impl Case {
     fn trials(self) -> impl Iterator<Item = Trial> {
-        let Self { name, flavors, test, ignored, .. } = self;
+        let Self {
+            name,
+            flavors,
+            test,
+            ignored,
+            ..
+        } = self;
         flavors.iter().map(move |flavor| {
             let title = match flavors {
                 [_] => name.clone(),

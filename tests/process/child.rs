@@ -47,16 +47,24 @@ impl Program {
     /// This executable as the player of a scenario.
     pub(crate) fn scenario(name: &str, flavor: Flavor) -> Self {
         let path = std::env::current_exe().expect("this executable has a path");
-        let mut program = Self { flavor, ..Self::new(path) };
+        let mut program = Self {
+            flavor,
+            ..Self::new(path)
+        };
         program.variables.push((SCENARIO, name.to_owned()));
-        program.variables.push((FLAVOR, flavor_name(flavor).to_owned()));
+        program
+            .variables
+            .push((FLAVOR, flavor_name(flavor).to_owned()));
         program
     }
 
     /// An example of this package.
     pub(crate) fn example(path: PathBuf, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        Self { arguments, ..Self::new(path) }
+        Self {
+            arguments,
+            ..Self::new(path)
+        }
     }
 
     pub(crate) fn is_multi_thread(&self) -> bool {
@@ -79,18 +87,27 @@ impl Program {
 
     /// With a standard input that is open and silent.
     pub(crate) fn with_open_stdin(&self) -> Self {
-        Self { open_stdin: true, ..self.clone() }
+        Self {
+            open_stdin: true,
+            ..self.clone()
+        }
     }
 
     /// With a standard error that is a full pipe, which nobody reads.
     pub(crate) fn with_full_stderr(&self) -> Self {
-        Self { full_stderr: true, ..self.clone() }
+        Self {
+            full_stderr: true,
+            ..self.clone()
+        }
     }
 
     /// Started by another program.
     pub(crate) fn started_by(&self, words: &[&str]) -> Self {
         let before = words.iter().map(ToString::to_string).collect();
-        Self { before, ..self.clone() }
+        Self {
+            before,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn start(&self) -> Child {
@@ -99,7 +116,9 @@ impl Program {
             command.stderr(stderr);
             reader
         });
-        let process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let process = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Child::new(process, unread)
     }
 
@@ -136,7 +155,11 @@ impl Program {
             command.env_remove(variable);
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(if self.open_stdin { Stdio::piped() } else { Stdio::null() });
+        command.stdin(if self.open_stdin {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -146,7 +169,9 @@ impl Program {
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     let size = rustix::pipe::fcntl_getpipe_size(&writer).expect("a pipe has a size");
-    writer.write_all(&vec![b'.'; size]).expect("a pipe takes as much as it holds");
+    writer
+        .write_all(&vec![b'.'; size])
+        .expect("a pipe takes as much as it holds");
     (reader, Stdio::from(writer))
 }
 
@@ -171,14 +196,27 @@ struct Record {
 impl Child {
     fn new(mut process: std::process::Child, unread: Option<PipeReader>) -> Self {
         let record = Arc::new(Record::default());
-        let stdout = process.stdout.take().map(|it| (Stream::Out, Box::new(it) as Box<_>));
-        let stderr = process.stderr.take().map(|it| (Stream::Err, Box::new(it) as Box<_>));
+        let stdout = process
+            .stdout
+            .take()
+            .map(|it| (Stream::Out, Box::new(it) as Box<_>));
+        let stderr = process
+            .stderr
+            .take()
+            .map(|it| (Stream::Err, Box::new(it) as Box<_>));
         for (stream, pipe) in [stdout, stderr].into_iter().flatten() {
             record.listen(stream, pipe);
         }
         let stdin = process.stdin.take();
         let now = Instant::now();
-        Self { process, record, stdin, unread, told: now, until: now + PATIENCE }
+        Self {
+            process,
+            record,
+            stdin,
+            unread,
+            told: now,
+            until: now + PATIENCE,
+        }
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -214,12 +252,6 @@ impl Child {
         let _ = kill_process(pid, signal);
     }
 
-    /// Writes to its standard input.
-    pub(crate) fn tell(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().expect("an open standard input");
-        writeln!(stdin, "{line}").expect("the child reads");
-    }
-
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Ended {
         let status = loop {
@@ -234,7 +266,12 @@ impl Child {
         };
         let took = self.told.elapsed();
         drop((self.stdin.take(), self.unread.take()));
-        Ended { status, took, told: self.told, lines: self.record.at_the_end() }
+        Ended {
+            status,
+            took,
+            told: self.told,
+            lines: self.record.at_the_end(),
+        }
     }
 }
 
@@ -253,8 +290,14 @@ impl Record {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
             while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
-                record.lines.lock().unwrap().0.push(Line { stream, at: Instant::now(), text });
+                let text = String::from_utf8_lossy(&line)
+                    .trim_end_matches('\n')
+                    .to_owned();
+                record.lines.lock().unwrap().0.push(Line {
+                    stream,
+                    at: Instant::now(),
+                    text,
+                });
                 record.changed.notify_all();
                 line.clear();
             }
@@ -267,12 +310,17 @@ impl Record {
     fn at_the_end(&self) -> Vec<Line> {
         let lines = self.lines.lock().unwrap();
         let open = |lines: &mut (Vec<Line>, usize)| lines.1 > 0;
-        let (lines, _) = self.changed.wait_timeout_while(lines, PATIENCE, open).unwrap();
+        let (lines, _) = self
+            .changed
+            .wait_timeout_while(lines, PATIENCE, open)
+            .unwrap();
         lines.0.clone()
     }
 }
 
 /// What was said, for the message of a failed test.
 pub(crate) fn shown(lines: &[Line]) -> String {
-    lines.iter().map(|line| format!("  {line}\n")).collect()
+    lines
+        .iter()
+        .fold(String::new(), |text, line| text + &format!("  {line}\n"))
 }

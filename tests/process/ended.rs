@@ -40,15 +40,27 @@ pub(crate) struct Ended {
 impl Ended {
     #[track_caller]
     fn check(&self, right: bool, what: impl fmt::Display) -> &Self {
-        let Self { status, took, lines, .. } = self;
-        assert!(right, "{what}; {status} after {took:?}, it said:\n{}", shown(lines));
+        let Self {
+            status,
+            took,
+            lines,
+            ..
+        } = self;
+        assert!(
+            right,
+            "{what}; {status} after {took:?}, it said:\n{}",
+            shown(lines)
+        );
         self
     }
 
     /// It ended by itself, with this code.
     #[track_caller]
     pub(crate) fn exited(&self, code: i32) -> &Self {
-        self.check(self.status.code() == Some(code), format_args!("expected exit code {code}"))
+        self.check(
+            self.status.code() == Some(code),
+            format_args!("expected exit code {code}"),
+        )
     }
 
     /// A signal ended it.
@@ -59,14 +71,20 @@ impl Ended {
     }
 
     pub(crate) fn count(&self, text: &str) -> usize {
-        self.lines.iter().filter(|line| line.text.contains(text)).count()
+        self.lines
+            .iter()
+            .filter(|line| line.text.contains(text))
+            .count()
     }
 
     /// The first line with this text.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> &Line {
         self.says(text);
-        self.lines.iter().find(|line| line.text.contains(text)).expect("it was said")
+        self.lines
+            .iter()
+            .find(|line| line.text.contains(text))
+            .expect("it was said")
     }
 
     #[track_caller]
@@ -82,7 +100,10 @@ impl Ended {
     #[track_caller]
     pub(crate) fn says_times(&self, times: usize, text: &str) -> &Self {
         let count = self.count(text);
-        self.check(count == times, format_args!("{text:?} {count} times, expected {times}"))
+        self.check(
+            count == times,
+            format_args!("{text:?} {count} times, expected {times}"),
+        )
     }
 
     #[track_caller]
@@ -94,7 +115,10 @@ impl Ended {
     #[track_caller]
     pub(crate) fn says_in_a_line(&self, texts: &[&str]) -> &Self {
         let has_all = |line: &Line| texts.iter().all(|text| line.text.contains(text));
-        self.check(self.lines.iter().any(has_all), format_args!("no line with {texts:?}"))
+        self.check(
+            self.lines.iter().any(has_all),
+            format_args!("no line with {texts:?}"),
+        )
     }
 
     /// Nothing on standard error.
@@ -111,19 +135,28 @@ impl Ended {
         let mut lines = self.lines.iter().filter(|line| line.stream == stream);
         for text in texts {
             let found = lines.any(|line| line.text.contains(text));
-            self.check(found, format_args!("{text:?} is missing or not in the order {texts:?}"));
+            self.check(
+                found,
+                format_args!("{text:?} is missing or not in the order {texts:?}"),
+            );
         }
         self
     }
 
     #[track_caller]
     pub(crate) fn within(&self, most: Duration) -> &Self {
-        self.check(self.took <= most, format_args!("expected its end within {most:?}"))
+        self.check(
+            self.took <= most,
+            format_args!("expected its end within {most:?}"),
+        )
     }
 
     #[track_caller]
     pub(crate) fn not_before(&self, least: Duration) -> &Self {
-        self.check(self.took >= least, format_args!("expected its end after {least:?} or later"))
+        self.check(
+            self.took >= least,
+            format_args!("expected its end after {least:?} or later"),
+        )
     }
 
     /// The number behind `name=` in the first line that has one.
@@ -131,7 +164,10 @@ impl Ended {
     pub(crate) fn figure(&self, name: &str) -> u64 {
         let key = format!("{name}=");
         let line = self.line(&key);
-        let word = line.text.split_whitespace().find_map(|word| word.strip_prefix(&key));
+        let word = line
+            .text
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(&key));
         let number = word.and_then(|word| word.parse().ok());
         self.check(number.is_some(), format_args!("no figure {name}"));
         number.unwrap_or_default()

@@ -43,7 +43,10 @@ impl Scene {
     /// The scenario this process is to play, if it is a child; shows the log if that is wanted.
     pub(crate) fn asked_for() -> Option<(String, Self)> {
         let name = std::env::var(SCENARIO).ok()?;
-        let flavor = std::env::var(FLAVOR).unwrap_or_default().parse().expect("a flavour");
+        let flavor = std::env::var(FLAVOR)
+            .unwrap_or_default()
+            .parse()
+            .expect("a flavour");
         let variant = std::env::var(VARIANT).unwrap_or_default();
         if std::env::var_os(LOG).is_some() {
             tracing_subscriber::fmt()
