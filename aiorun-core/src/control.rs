@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -178,10 +178,8 @@ impl ControlThread {
                     }
                 };
                 let _ = ready.send(Ok(()));
-                let run = Arc::clone(&control.run);
-                let ending = runtime.block_on(control.drive());
-                run.abolish();
-                Some(ending)
+                let _abolish = Abolish(Arc::clone(&control.run));
+                Some(runtime.block_on(control.drive()))
             })?;
         wait.recv()
             .unwrap_or_else(|_| Err(io::Error::other("the control thread panicked")))?;
@@ -198,19 +196,26 @@ impl ControlThread {
     }
 }
 
+/// Cleans up behind a run, whatever happened to its control thread.
+struct Abolish(Arc<Run>);
+
+impl Drop for Abolish {
+    fn drop(&mut self) {
+        self.0.abolish();
+    }
+}
+
 impl Control {
     /// Installs the signal handlers, so to be called inside the thread's runtime.
     fn new(setup: Setup) -> io::Result<Self> {
         let mut listen_to = setup.signals;
         listen_to.extend(setup.dump_signal);
-        let exit_on_repeat = setup
-            .exit_on
-            .as_deref()
-            .map(RepeatedExit::install)
-            .transpose()?;
+        // First those that look whether a signal acts by default.
+        let signals = Signals::install(&listen_to)?;
+        let exit_on_repeat = setup.exit_on.as_deref().map(RepeatedExit::install);
         Ok(Self {
-            signals: Signals::install(&listen_to)?,
-            exit_on_repeat,
+            signals,
+            exit_on_repeat: exit_on_repeat.transpose()?,
             run: setup.run,
             commands: setup.commands,
             stopping: Some(setup.stopping),
@@ -630,9 +635,9 @@ impl Control {
                 self.next_line = None;
                 self.run.sweep_unread();
                 for hook in std::mem::take(&mut *lock(&self.run.hooks)) {
-                    self.say(Line::LeftoverHook {
-                        name: hook.name.to_string(),
-                    });
+                    let name = hook.name.to_string();
+                    self.say(Line::LeftoverHook { name });
+                    self.run.say(Message::Drop(Box::new(hook)));
                 }
             }
         }
@@ -649,8 +654,8 @@ impl Control {
             budget: self.run.time_left(Whose::Nobody),
         });
         if let Some(stopping) = self.stopping.take() {
-            // Nobody may be listening.
-            let _ = stopping.send(reason);
+            // Nobody may be listening, and whoever does brings a waker of whatever executor.
+            let _ = catch_unwind(AssertUnwindSafe(|| stopping.send(reason)));
         }
     }
 
@@ -806,6 +811,9 @@ impl Control {
 
     fn say_waiting(&self) {
         let tasks = self.run.registry.tasks(true);
+        if tasks.is_empty() && self.step() != Step::Close {
+            return;
+        }
         let left = {
             let machine = lock(&self.run.machine);
             machine
@@ -826,8 +834,15 @@ impl Control {
     }
 
     fn finish(mut self) -> Ending {
+        // What came up at the very end.
+        while let Ok(command) = self.commands.try_recv() {
+            self.command(command);
+        }
         // The signals act by default again before `run` returns.
         (self.signals, self.exit_on_repeat) = (None, None);
+        if let Some((callback, _)) = self.callback.take() {
+            self.run.say(Message::Drop(Box::new(callback)));
+        }
         let record = self.record;
         let reason = lock(&self.run.machine).reason().unwrap_or(StopReason::Stop);
         let report = Report {

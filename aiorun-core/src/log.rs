@@ -174,6 +174,9 @@ impl fmt::Display for Line {
                 if let Some(hook) = hook {
                     write!(f, ", exit hook `{}`", Printable(hook))?;
                 }
+                if tasks.is_empty() {
+                    f.write_str(", for the runtime to close")?;
+                }
                 names(f, tasks)
             }
             Self::Repeated { signal } => write!(f, "{signal} again while shutting down"),

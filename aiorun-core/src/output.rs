@@ -61,7 +61,7 @@ pub(crate) struct Panicked {
 
 impl Panicked {
     pub(crate) fn new(run: Arc<Run>, origin: Origin, payload: Box<dyn Any + Send>) -> Self {
-        run.failed(&origin);
+        run.failed(&origin, Problem::Panicked(message(&*payload)));
         Self {
             payload: Some(payload),
             failure: Failure { run, origin },
@@ -106,7 +106,7 @@ impl<T> Failed<T> {
         value: T,
         into_error: fn(T) -> Option<BoxError>,
     ) -> Self {
-        run.failed(&origin);
+        run.failed(&origin, Problem::Unread);
         Self {
             value: Some(value),
             into_error,

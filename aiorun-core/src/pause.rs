@@ -19,18 +19,49 @@ pub(crate) struct Pause {
 struct Debts {
     owed: usize,
     held: bool,
+    /// One of the debts is to look at the registry.
+    change: bool,
+    /// There is no control thread any more.
+    closed: bool,
 }
 
 impl Pause {
     /// Notes a step that the control thread owes from now on.
     pub(crate) fn owe(self: &Arc<Self>, runtime: &Handle) {
+        self.note(self.lock(), runtime);
+    }
+
+    /// Notes that the control thread has to look at the registry, once however often it is told.
+    pub(crate) fn owe_change(self: &Arc<Self>, runtime: &Handle) {
         let mut debts = self.lock();
+        if !std::mem::replace(&mut debts.change, true) {
+            self.note(debts, runtime);
+        }
+    }
+
+    /// The control thread is about to look at the registry; says whether it owed that.
+    pub(crate) fn change_seen(&self) -> bool {
+        std::mem::take(&mut self.lock().change)
+    }
+
+    fn note(self: &Arc<Self>, mut debts: MutexGuard<'_, Debts>, runtime: &Handle) {
+        if debts.closed {
+            return;
+        }
         debts.owed += 1;
         if !std::mem::replace(&mut debts.held, true) {
             let pause = Arc::clone(self);
             drop(debts);
             drop(runtime.spawn_blocking(move || pause.hold()));
         }
+    }
+
+    /// The control thread ends: nobody owes anything.
+    pub(crate) fn close(&self) {
+        let mut debts = self.lock();
+        debts.closed = true;
+        debts.owed = 0;
+        self.paid.notify_all();
     }
 
     /// Notes that the control thread has done a step it owed.

@@ -34,7 +34,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::task::Waker;
@@ -254,11 +254,23 @@ impl Slot {
         self.running.store(0, Relaxed);
     }
 
-    /// Notes how the task ended: once, by the task itself, before [`Slot::free`]. Whoever was
-    /// given up before has refused.
+    /// Notes how the task ended, before [`Slot::free`]. The first word counts: who had to be ended
+    /// by force has refused, whatever its destructors do.
     pub(crate) fn settle(&self, outcome: Outcome) {
-        self.flags
-            .fetch_or((outcome as u32) << OUTCOME_SHIFT, Release);
+        let _ = self.flags.fetch_update(Release, Relaxed, |flags| {
+            (flags & OUTCOME_MASK == 0).then(|| with_outcome(flags, outcome))
+        });
+    }
+
+    /// Notes with which waker the task is polled now, where that may change from poll to poll.
+    pub(crate) fn polled_with(&self, waker: &Waker) {
+        let mut body = lock(&self.body);
+        let stale = body.waker.as_ref().filter(|known| !known.will_wake(waker));
+        if stale.is_some() {
+            let stale = body.waker.replace(waker.clone());
+            drop(body);
+            drop(stale);
+        }
     }
 
     /// Notes that the task is dropped by a panic that is not its own.
@@ -439,10 +451,17 @@ pub(crate) struct Registry {
     default_marks: AtomicU32,
     /// Who was ended by force, since somebody last asked.
     refused: std::sync::Mutex<Vec<Id>>,
-    /// Whose registry it is at present.
-    run: std::sync::Mutex<Option<Arc<Run>>>,
+    tenancy: std::sync::Mutex<Tenancy>,
     /// Told when there may be less to wait for, from the reason to stop on.
     pub(crate) changed: Notify,
+}
+
+/// Whose registry it is at present.
+#[derive(Default)]
+struct Tenancy {
+    run: Option<Arc<Run>>,
+    /// The run is over, and so is its control thread.
+    over: bool,
 }
 
 static POOL: std::sync::Mutex<Vec<&'static Registry>> = std::sync::Mutex::new(Vec::new());
@@ -462,7 +481,7 @@ impl Registry {
             shards,
             default_marks: AtomicU32::new(0),
             refused: std::sync::Mutex::new(Vec::new()),
-            run: std::sync::Mutex::new(None),
+            tenancy: std::sync::Mutex::default(),
             changed: Notify::new(),
         }))
     }
@@ -482,12 +501,15 @@ impl Registry {
 
     /// Names the run that the registry belongs to.
     pub(crate) fn attach(&self, run: Arc<Run>) {
-        *lock_std(&self.run) = Some(run);
+        *lock_std(&self.tenancy) = Tenancy {
+            run: Some(run),
+            over: false,
+        };
     }
 
     /// The run that the registry belongs to; there is one while a slot is in use.
     pub(crate) fn run(&self) -> Option<Arc<Run>> {
-        lock_std(&self.run).clone()
+        lock_std(&self.tenancy).run.clone()
     }
 
     fn gate(&self) -> (u64, Phase) {
@@ -506,7 +528,7 @@ impl Registry {
         self.gate().0
     }
 
-    /// Makes a phase known to everybody who spawns or asks.
+    /// Makes a phase known to everybody who spawns or asks. For the run's control thread only.
     pub(crate) fn set_phase(&self, phase: Phase) {
         let (epoch, _) = self.gate();
         self.gate.store(epoch << 8 | phase as u64, SeqCst);
@@ -585,12 +607,18 @@ impl Registry {
         self.retire();
     }
 
+    /// Ends the tenancy: the last thing that a run does with its registry.
+    pub(crate) fn vacate(&'static self) {
+        lock_std(&self.tenancy).over = true;
+        self.retire();
+    }
+
     /// Puts the registry back into the pool if its run is over and nothing lives in it.
-    pub(crate) fn retire(&'static self) {
-        let mut run = lock_std(&self.run);
-        if run.is_some() && self.gate().1 == Phase::Closed && self.census() == Census::default() {
-            let ended = run.take();
-            drop(run);
+    fn retire(&'static self) {
+        let mut tenancy = lock_std(&self.tenancy);
+        if tenancy.over && tenancy.run.is_some() && self.census() == Census::default() {
+            let ended = tenancy.run.take();
+            drop(tenancy);
             lock_std(&POOL).push(self);
             drop(ended);
         }
@@ -660,7 +688,8 @@ impl Registry {
             }
             let waker = lock(&slot.body).waker.take();
             if let Some(waker) = waker {
-                waker.wake();
+                // tokio's do not panic, but main may be polled by anybody.
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             }
         }
     }

@@ -25,7 +25,6 @@ use crate::signals::Signal;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Something to do for the reporting thread.
-#[derive(Debug)]
 pub(crate) enum Message {
     Line(Line),
     /// A failure that nobody saw; goes to the handler.
@@ -35,6 +34,8 @@ pub(crate) enum Message {
     /// The failure of the callback, which is nobody's else.
     Callback(Origin, Problem),
     Ask(Signal, oneshot::Sender<SignalAction>),
+    /// Something of the user's that is to be dropped, here and not on the control thread.
+    Drop(Box<dyn Send>),
     Stop,
 }
 
@@ -98,7 +99,7 @@ impl Desk {
                 return;
             }
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.handle(message))) {
-                complain("log", &*payload);
+                complain("reporting thread", &*payload);
             }
         }
     }
@@ -122,6 +123,7 @@ impl Desk {
             Message::Ask(signal, answer) => {
                 let _ = answer.send(self.ask(signal));
             }
+            Message::Drop(discarded) => drop(discarded),
             Message::Stop => {}
         }
     }

@@ -103,10 +103,8 @@ pub(crate) struct Run {
     early_signal: AtomicBool,
     /// Holds the clock of the runtime, where it may be paused.
     pause: Option<Arc<Pause>>,
-    /// The debt of a change in the registry is noted.
-    change_owed: AtomicBool,
     /// Failures in the hands of somebody who has not looked yet.
-    unread: Mutex<BTreeMap<Id, Origin>>,
+    unread: Mutex<BTreeMap<Id, (Origin, Problem)>>,
     failures: Mutex<Failures>,
 }
 
@@ -139,7 +137,6 @@ impl Run {
             stop_asked: AtomicBool::new(false),
             early_signal: AtomicBool::new(false),
             pause: parts.may_pause.then(Arc::default),
-            change_owed: AtomicBool::new(false),
             unread: Mutex::default(),
             failures: Mutex::default(),
         });
@@ -156,13 +153,16 @@ impl Run {
     /// The end: the runtime may have another supervisor, the registry another run.
     pub(crate) fn abolish(&self) {
         self.registry.set_phase(Phase::Closed);
-        let (claim, hooks) = (
-            lock(&self.claim).take(),
-            std::mem::take(&mut *lock(&self.hooks)),
-        );
-        drop((claim, hooks));
+        let claim = lock(&self.claim).take();
+        drop(claim);
+        for hook in std::mem::take(&mut *lock(&self.hooks)) {
+            self.say(Message::Drop(Box::new(hook)));
+        }
         self.say(Message::Stop);
-        self.registry.retire();
+        if let Some(pause) = &self.pause {
+            pause.close();
+        }
+        self.registry.vacate();
     }
 
     pub(crate) fn note_early_signal(&self) {
@@ -231,19 +231,19 @@ impl Run {
 
     /// Something has ended that the control thread may be waiting for.
     pub(crate) fn owe_change(&self) {
-        if self.pause.is_some() && !self.change_owed.swap(true, Ordering::SeqCst) {
-            self.owe();
+        if let (Some(pause), Some(runtime)) = (&self.pause, self.runtime.get()) {
+            pause.owe_change(runtime);
         }
     }
 
     /// The control thread has looked at the registry since this was last called.
     pub(crate) fn change_seen(&self) -> bool {
-        self.pause.is_some() && self.change_owed.swap(false, Ordering::SeqCst)
+        self.pause.as_ref().is_some_and(|pause| pause.change_seen())
     }
 
     /// A task has failed; somebody may look at it yet.
-    pub(crate) fn failed(&self, origin: &Origin) {
-        lock(&self.unread).insert(origin.id, origin.clone());
+    pub(crate) fn failed(&self, origin: &Origin, problem: Problem) {
+        lock(&self.unread).insert(origin.id, (origin.clone(), problem));
     }
 
     /// Somebody has looked.
@@ -253,9 +253,13 @@ impl Run {
 
     /// Nobody will ever look.
     pub(crate) fn unhandled(&self, origin: Origin, problem: Problem) {
-        if lock(&self.unread).remove(&origin.id).is_none() {
-            return;
+        let unread = lock(&self.unread).remove(&origin.id);
+        if unread.is_some() {
+            self.report(origin, problem);
         }
+    }
+
+    fn report(&self, origin: Origin, problem: Problem) {
         if self.stop_on_unhandled_errors {
             let unformatted = match &problem {
                 Problem::Panicked(message) => Problem::Panicked(message.clone()),
@@ -268,9 +272,9 @@ impl Run {
 
     /// At the end, what nobody has looked at counts as unhandled.
     pub(crate) fn sweep_unread(&self) {
-        let unread: Vec<Origin> = lock(&self.unread).values().cloned().collect();
-        for origin in unread {
-            self.unhandled(origin, Problem::Unread);
+        let unread = std::mem::take(&mut *lock(&self.unread));
+        for (origin, problem) in unread.into_values() {
+            self.report(origin, problem);
         }
     }
 

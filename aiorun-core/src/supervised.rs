@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread::panicking;
 
 use pin_project_lite::pin_project;
@@ -97,6 +97,13 @@ impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
     }
 }
 
+impl<F, E> Supervised<F, E> {
+    /// For a future that is not tokio's, and so may be polled by another task each time.
+    pub(crate) fn polled_with(self: Pin<&mut Self>, waker: &Waker) {
+        self.project().place.0.polled_with(waker);
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn panicked<T, E: Ending<T>>(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<T> {
@@ -165,11 +172,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         let slot = self.0;
         if panicking() && !slot.is_unwinding() {
-            // tokio has caught it and hands the payload to the task's handle.
             slot.settle(Outcome::Panicked);
             if let (Some(run), Some(origin)) = (slot.registry().run(), slot.origin()) {
-                run.failed(&origin);
-                run.unhandled(origin, Problem::Panicked("a destructor panicked".into()));
+                // tokio catches it and hands the payload to the task's handle, which says so when
+                // it is read. Nobody says so when it is not: then this comes up at the end.
+                let problem = || Problem::Panicked("a destructor panicked".into());
+                run.failed(&origin, problem());
+                if matches!(origin.kind, Kind::Main | Kind::Callback | Kind::Hook) {
+                    run.unhandled(origin, problem());
+                }
             }
         }
         if slot.is_critical() {

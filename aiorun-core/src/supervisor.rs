@@ -2,8 +2,8 @@
 //! the word to close, and puts together the `Exit`.
 
 use std::future::poll_fn;
-use std::panic::Location;
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -293,19 +293,25 @@ impl Launched {
                 Place::new(slot),
             ))
         });
+        let owner = self.owner;
         let mut main = pin!(main);
         let mut closing = pin!(self.closing());
-        poll_fn(|cx| {
+        let most = poll_fn(|cx| {
+            if let Some(main) = main.as_mut().as_pin_mut().filter(|_| owner == Owner::Them) {
+                main.polled_with(cx.waker());
+            }
             let ended = main
                 .as_mut()
                 .as_pin_mut()
                 .is_some_and(|main| main.poll(cx).is_ready());
             if ended {
-                main.set(None);
+                drop_in_place(main.as_mut());
             }
             closing.as_mut().poll(cx)
         })
-        .await
+        .await;
+        drop_in_place(main);
+        most
     }
 
     /// Waits for the word to close; yields how long that may take.
@@ -382,6 +388,12 @@ impl Launched {
             panic,
         )
     }
+}
+
+/// Drops main where it is. A destructor of its that panics is in the report, and no reason to stop
+/// shutting down.
+fn drop_in_place<T>(mut main: Pin<&mut Option<T>>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| main.set(None)));
 }
 
 /// What a panic was raised with.

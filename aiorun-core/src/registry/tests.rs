@@ -426,6 +426,30 @@ fn a_million_tasks_leave_the_slots_of_their_peak() {
 }
 
 #[test]
+fn who_refused_has_refused_whatever_its_destructors_do() {
+    let bench = Bench::new();
+    let (slot, _) = bench.task(Kind::Async, PROTECTED);
+    bench.registry.force(|_| true);
+    assert_eq!(slot.attend(&alarm().1), Verdict::Drop);
+    slot.settle(Outcome::Panicked);
+    slot.free();
+    assert_eq!(bench.ended(Outcome::Refused), 1);
+}
+
+#[test]
+fn a_main_that_moves_to_another_task_is_woken_there() {
+    let bench = Bench::new();
+    let (slot, id) = bench.task(Kind::Main, 0);
+    let (before, first) = alarm();
+    let (after, second) = alarm();
+    assert_eq!(slot.attend(&first), Verdict::Poll);
+    slot.polled_with(&first);
+    slot.polled_with(&second);
+    slot.cancel(id);
+    assert_eq!((before.count(), after.count()), (0, 1));
+}
+
+#[test]
 fn a_slot_is_small() {
     assert!(size_of::<Slot>() <= 96, "{}", size_of::<Slot>());
 }
