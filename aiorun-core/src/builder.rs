@@ -224,6 +224,11 @@ impl Builder {
 
     /// Runs `main` on this thread, and everything it spawns, until the program is told to stop.
     ///
+    /// The signals of the set are handled from here to the return. After that, those that acted by
+    /// default before any run of the process do so again, even if somebody else has installed a
+    /// handler for them meanwhile: whoever wants to handle SIGTERM after a run installs the handler
+    /// before it.
+    ///
     /// What main returned is turned into an exit code the moment it returns, by
     /// [`Termination::report`], which prints its error.
     ///

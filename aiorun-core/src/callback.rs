@@ -182,7 +182,8 @@ mod tests {
 
     fn plain() {}
     fn with_handle(handle: Handle) -> io::Result<()> {
-        if handle.is_stopping() {
+        let handle = Some(handle);
+        if handle.is_some_and(|handle| handle.is_stopping()) {
             Ok(())
         } else {
             Err(io::ErrorKind::Other.into())

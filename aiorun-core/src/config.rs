@@ -305,6 +305,9 @@ impl Options {
                 );
             }
         }
+        if self.name.as_deref().is_some_and(|name| name.contains('\0')) {
+            return Err("`name` must not contain a NUL character: threads are named by it".into());
+        }
         if self.error_handler.is_some() && self.stop_on_unhandled_errors == Some(true) {
             return Err(
                 "`unhandled_error_handler` and `stop_on_unhandled_errors` exclude each \

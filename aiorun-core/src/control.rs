@@ -91,9 +91,10 @@ struct Control {
     callback: Option<(Callback, &'static Location<'static>)>,
     callback_task: Option<(&'static Slot, Id, &'static Location<'static>)>,
     hook: Option<RunningHook>,
+    delay_timer: Option<tokio::task::AbortHandle>,
     asking: Option<Asking>,
     /// Signals that wait for the runtime, or for the answer to an earlier one.
-    waiting: VecDeque<Arrival>,
+    waiting: VecDeque<Received>,
     started: bool,
     /// Main waits to hear whether it is to start.
     go: Option<oneshot::Sender<bool>>,
@@ -114,13 +115,21 @@ struct Control {
 struct RunningHook {
     name: String,
     location: &'static Location<'static>,
+    /// `None` if it could not be started.
+    id: Option<Id>,
     began: Instant,
     end: Option<HookEnd>,
 }
 
+/// A signal, and whether it is owed to somebody who raised it.
+struct Received {
+    arrival: Arrival,
+    owed: bool,
+}
+
 /// A signal that waits for the answer of the `shutdown_handler`.
 struct Asking {
-    arrival: Arrival,
+    received: Received,
     answer: oneshot::Receiver<SignalAction>,
     until: Instant,
 }
@@ -186,6 +195,11 @@ impl ControlThread {
         Ok(Self(thread))
     }
 
+    /// Waits for the thread to end, whatever becomes of it.
+    pub(crate) fn wait(self) {
+        let _ = self.0.join();
+    }
+
     /// Waits for the end of the run, which must be under way.
     pub(crate) fn join(self) -> Ending {
         match self.0.join() {
@@ -223,6 +237,7 @@ impl Control {
             callback: setup.callback,
             callback_task: None,
             hook: None,
+            delay_timer: None,
             asking: None,
             waiting: VecDeque::new(),
             started: false,
@@ -251,7 +266,10 @@ impl Control {
         while self.step() != Step::End {
             match self.wait().await {
                 Wake::Command(command) => self.command(command),
-                Wake::Signal(Some(arrival)) => self.signal(arrival),
+                Wake::Signal(Some(arrival)) => self.signal(Received {
+                    arrival,
+                    owed: false,
+                }),
                 Wake::Signal(None) => self.signals = None,
                 Wake::Answer(action) => self.answered(action),
                 Wake::Changed | Wake::Time => {}
@@ -395,12 +413,19 @@ impl Control {
                 }
             }
             Command::CallbackFailed(problem) => self.callback_failed(problem),
-            Command::HookEnded(panic) => {
-                if let Some(hook) = &mut self.hook {
+            Command::HookEnded(id, panic) => {
+                if let Some(hook) = self.hook.as_mut().filter(|hook| hook.id == Some(id)) {
                     hook.end = Some(panic.map_or(HookEnd::Completed, HookEnd::Panicked));
                 }
             }
-            Command::Signal(arrival) => self.signal(arrival),
+            Command::Signal(arrival) => {
+                // Paid when it is dealt with, which may take an answer.
+                self.signal(Received {
+                    arrival,
+                    owed: true,
+                });
+                return;
+            }
             Command::Abandon => {
                 (self.signals, self.exit_on_repeat) = (None, None);
                 // Nobody is left to say that the runtime is closed.
@@ -481,10 +506,10 @@ impl Control {
     /// Takes up the signals that had to wait, one question at a time, and then main may go.
     fn catch_up(&mut self) {
         while self.started && self.asking.is_none() {
-            let Some(arrival) = self.waiting.pop_front() else {
+            let Some(received) = self.waiting.pop_front() else {
                 break;
             };
-            self.signal(arrival);
+            self.signal(received);
         }
         if self.started
             && self.asking.is_none()
@@ -494,28 +519,29 @@ impl Control {
         }
     }
 
-    fn signal(&mut self, arrival: Arrival) {
+    fn signal(&mut self, received: Received) {
         if !self.started {
             self.run.note_early_signal();
         }
         if !self.started || self.asking.is_some() {
-            self.waiting.push_back(arrival);
+            self.waiting.push_back(received);
             return;
         }
-        if self.dump_signal == Some(arrival.signal) {
+        if self.dump_signal == Some(received.arrival.signal) {
             let dump = log::dump(self.run.phase(), &self.run.registry.tasks(false));
             self.say(Line::Dump(dump));
+            self.settle(&received);
         } else if self.asks_handler {
             let (answer, asked) = oneshot::channel();
-            self.run.say(Message::Ask(arrival.signal, answer));
+            self.run.say(Message::Ask(received.arrival.signal, answer));
             let until = Instant::now() + reporter::PATIENCE;
             self.asking = Some(Asking {
-                arrival,
+                received,
                 answer: asked,
                 until,
             });
         } else {
-            self.stop_by(arrival);
+            self.stop_by(&received);
         }
     }
 
@@ -524,15 +550,25 @@ impl Control {
             return;
         };
         if action == SignalAction::Stop {
-            self.stop_by(asking.arrival);
+            self.stop_by(&asking.received);
+        } else {
+            self.settle(&asking.received);
         }
     }
 
-    fn stop_by(&mut self, arrival: Arrival) {
+    fn stop_by(&mut self, received: &Received) {
+        let arrival = received.arrival;
         if self.step() == Step::Run {
             self.sender = arrival.sender;
         }
         self.feed(Event::Stop(StopReason::Signal(arrival.signal)));
+        self.settle(received);
+    }
+
+    fn settle(&self, received: &Received) {
+        if received.owed {
+            self.run.pay();
+        }
     }
 
     /// The first error is the run's.
@@ -560,6 +596,11 @@ impl Control {
         for action in actions {
             self.perform(action);
         }
+        if self.step() != Step::Delay
+            && let Some(timer) = self.delay_timer.take()
+        {
+            timer.abort();
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -571,12 +612,8 @@ impl Control {
             Action::StartHook => self.start_hook(),
             Action::Force(step) => {
                 let applies = scope(step);
-                self.forced = self.run.registry.tasks(true);
-                self.forced
-                    .retain(|task| applies(task.kind) && task.kind != Kind::Blocking);
-                self.run
-                    .registry
-                    .force(|kind| applies(kind) && kind != Kind::Blocking);
+                let registry = self.run.registry;
+                self.forced = registry.force(|kind| applies(kind) && kind != Kind::Blocking);
             }
             Action::GiveUp(step) => {
                 let left = self.run.registry.give_up(scope(step));
@@ -591,7 +628,12 @@ impl Control {
             }
             Action::ArmExit => {
                 if let Some(exit) = &self.exit_on_repeat {
-                    exit.arm();
+                    exit.arm(true);
+                }
+            }
+            Action::DisarmExit => {
+                if let Some(exit) = &self.exit_on_repeat {
+                    exit.arm(false);
                 }
             }
             Action::Exit(signal) => crate::signals::leave(signal.exit_code()),
@@ -685,13 +727,14 @@ impl Control {
     }
 
     /// The user's clock can only be ahead of ours where it may be paused.
-    fn start_delay(&self, delay: Duration) {
+    fn start_delay(&mut self, delay: Duration) {
         let run = Arc::clone(&self.run);
         if let Some(runtime) = self.run.runtime().filter(|_| run.may_pause()) {
-            drop(runtime.spawn(async move {
+            let timer = runtime.spawn(async move {
                 tokio::time::sleep(delay).await;
                 run.send(Command::DelayOver);
-            }));
+            });
+            self.delay_timer = Some(timer.abort_handle());
         }
     }
 
@@ -719,19 +762,22 @@ impl Control {
             self.feed(Event::NoHook);
             return;
         };
-        self.hook = Some(RunningHook {
-            name: name.to_string(),
-            location,
-            began: Instant::now(),
-            end: None,
-        });
+        let title = name.to_string();
         let birth = Birth {
             kind: Kind::Hook,
             name: Some(Arc::new(name)),
             location,
             marks: 0,
         };
-        spawn::internal::<_, supervised::Hook>(&self.run, birth, future);
+        let began = Instant::now();
+        let started = spawn::internal::<_, supervised::Hook>(&self.run, birth, future);
+        self.hook = Some(RunningHook {
+            name: title,
+            location,
+            id: started.map(|(_, id)| id),
+            began,
+            end: None,
+        });
     }
 
     fn close_hook(&mut self, forced: bool) {
@@ -739,6 +785,7 @@ impl Control {
         let end = match (hook.end, forced) {
             (Some(end), _) => end,
             (None, true) => HookEnd::TimedOut,
+            _ if hook.id.is_none() => HookEnd::NotRun,
             // It ended and said nothing.
             (None, false) => HookEnd::Panicked("a destructor panicked".into()),
         };

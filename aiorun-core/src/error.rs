@@ -208,6 +208,8 @@ pub(crate) enum HookEnd {
     Completed,
     Panicked(String),
     TimedOut,
+    /// There was no runtime left to run it.
+    NotRun,
 }
 
 impl HookReport {
@@ -229,6 +231,7 @@ impl fmt::Display for HookReport {
         match &self.end {
             HookEnd::Completed => write!(f, "took {}", Short(self.took)),
             HookEnd::Panicked(message) => write!(f, "panicked: {}", PrintableLines(message)),
+            HookEnd::NotRun => f.write_str("did not run, for the runtime was gone"),
             HookEnd::TimedOut => write!(f, "did not end within {}", Short(self.took)),
         }
     }

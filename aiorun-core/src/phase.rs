@@ -125,6 +125,8 @@ pub(crate) enum Action {
     SayWaiting(Signal),
     /// From now on a repeated signal leaves the process from its handler.
     ArmExit,
+    /// Not during the delay.
+    DisarmExit,
     /// A repeated signal did not leave from its handler: leave now.
     Exit(Signal),
     /// Close the runtime, waiting for its threads this long at most.
@@ -347,6 +349,9 @@ impl Machine {
             }
             Step::Delay if self.delays() => {
                 self.deadline = self.delay_limit(now);
+                if std::mem::take(&mut self.armed) {
+                    actions.push(Action::DisarmExit);
+                }
                 actions.push(Action::StartDelay(self.limits.delay));
             }
             Step::Callback | Step::Delay => self.enter(step.next(), now, actions),

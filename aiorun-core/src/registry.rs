@@ -29,8 +29,9 @@
 //!
 //! # Deadlock safety
 //!
-//! Lock order: shard, then slot. Wakers are woken and dropped, and names are dropped, with no lock
-//! held: a waker's drop may drop a task, whose drop frees a slot.
+//! Lock order: shard, then slot, then leaves that take no lock (names of threads, the list of who
+//! refused). Wakers are cloned, woken and dropped, and names are dropped, with no lock held: a
+//! waker's drop may drop a task, whose drop frees a slot.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -101,11 +102,17 @@ pub(crate) enum Outcome {
     Refused = 4,
 }
 
-/// How many tasks ended how.
+/// How many tasks ended how, by [`Outcome`], and how many have not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    pub(crate) spawned: u64,
     pub(crate) ended: [u64; 5],
+    pub(crate) alive: u64,
+}
+
+impl Tally {
+    pub(crate) fn spawned(&self) -> u64 {
+        self.ended.iter().sum::<u64>() + self.alive
+    }
 }
 
 /// A name that a task was given; one allocation, and none for the many without.
@@ -119,6 +126,18 @@ pub(crate) struct Birth {
     pub(crate) location: &'static Location<'static>,
     /// `PROTECTED`, `COOPERATIVE`, `CRITICAL`.
     pub(crate) marks: u32,
+}
+
+impl Birth {
+    fn too_late(self) -> Origin {
+        let id = Id::new(IDS.fetch_add(1, Relaxed)).expect("ids begin at 1");
+        Origin {
+            id,
+            name: self.name,
+            location: self.location,
+            kind: self.kind,
+        }
+    }
 }
 
 /// The place of one task.
@@ -202,8 +221,11 @@ impl Slot {
     #[cold]
     #[inline(never)]
     pub(crate) fn attend(&self, waker: &Waker) -> Verdict {
+        // Main's waker may be anybody's: it is cloned and dropped with no lock held.
+        let waker = waker.clone();
         let mut body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
+        let mut stale = None;
         let mut next = flags & !(NEW | CANCEL);
         let verdict = if flags & FORCE != 0 {
             // A plain task that was cut before it could receive its cancellation did not refuse.
@@ -219,16 +241,12 @@ impl Slot {
             if flags & CANCEL != 0 {
                 next |= TOLD;
             }
-            if !body
-                .waker
-                .as_ref()
-                .is_some_and(|known| known.will_wake(waker))
-            {
-                body.waker = Some(waker.clone());
-            }
+            stale = body.waker.replace(waker);
             Verdict::Poll
         };
         self.flags.store(next, Release);
+        drop(body);
+        drop(stale);
         verdict
     }
 
@@ -264,13 +282,13 @@ impl Slot {
 
     /// Notes with which waker the task is polled now, where that may change from poll to poll.
     pub(crate) fn polled_with(&self, waker: &Waker) {
+        let waker = waker.clone();
         let mut body = lock(&self.body);
-        let stale = body.waker.as_ref().filter(|known| !known.will_wake(waker));
-        if stale.is_some() {
-            let stale = body.waker.replace(waker.clone());
-            drop(body);
-            drop(stale);
-        }
+        // Where there is none, the poll is about to put it there.
+        let known = body.waker.as_mut();
+        let stale = known.map(|known| std::mem::replace(known, waker));
+        drop(body);
+        drop(stale);
     }
 
     /// Notes that the task is dropped by a panic that is not its own.
@@ -365,7 +383,10 @@ impl Slot {
 
     /// A look at the task from outside.
     fn info(&self) -> Option<TaskInfo> {
-        let body = lock(&self.body);
+        self.describe(&lock(&self.body))
+    }
+
+    fn describe(&self, body: &Body) -> Option<TaskInfo> {
         let id = Id::new(body.id)?;
         let flags = self.flags.load(Acquire);
         let kind = kind_of(flags);
@@ -428,7 +449,8 @@ struct ShardState {
     tasks: usize,
     jobs: usize,
     given_up: usize,
-    tally: Tally,
+    /// By [`Outcome`], since the run began.
+    ended: [u64; 5],
 }
 
 /// How much there is to wait for.
@@ -491,7 +513,7 @@ impl Registry {
         let pooled = lock_std(&POOL).pop();
         let registry = pooled.unwrap_or_else(Self::leak);
         for shard in &registry.shards {
-            lock(&shard.0).tally = Tally::default();
+            lock(&shard.0).ended = Default::default();
         }
         registry.default_marks.store(default_marks, Relaxed);
         let epoch = EPOCHS.fetch_add(1, Relaxed);
@@ -545,6 +567,10 @@ impl Registry {
         parent: Option<&Slot>,
         birth: Birth,
     ) -> Result<(&'static Slot, Origin), Origin> {
+        if self.phase(epoch) == Phase::Closed {
+            // A late caller must not touch the counts of a run that is not its own.
+            return Err(birth.too_late());
+        }
         let number = thread::number() as usize % self.shards.len();
         let job = birth.kind == Kind::Blocking;
         let shard = &self.shards[number].0;
@@ -577,7 +603,7 @@ impl Registry {
         let quiet = {
             let mut shard = lock(&self.shards[usize::from(slot.shard)].0);
             shard.push_free(slot);
-            shard.tally.ended[outcome as usize] += 1;
+            shard.ended[outcome as usize] += 1;
             let count = match kind {
                 _ if given_up => &mut shard.given_up,
                 Kind::Blocking => &mut shard.jobs,
@@ -634,16 +660,16 @@ impl Registry {
         })
     }
 
-    /// How many were spawned and how they ended.
+    /// How the tasks ended, and how many have not.
     pub(crate) fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for shard in &self.shards {
-            let shard = lock(&shard.0);
-            sum.spawned += shard.tally.spawned;
-            for (sum, ended) in sum.ended.iter_mut().zip(shard.tally.ended) {
+            for (sum, ended) in sum.ended.iter_mut().zip(lock(&shard.0).ended) {
                 *sum += ended;
             }
         }
+        // Not the shards' counts: those have a newcomer before it is let in.
+        sum.alive = self.slots().filter(|slot| slot.origin().is_some()).count() as u64;
         sum
     }
 
@@ -669,16 +695,19 @@ impl Registry {
         self.wake_attentive();
     }
 
-    /// Ends, at its next poll, every task that `applies`.
-    pub(crate) fn force(&self, applies: impl Fn(Kind) -> bool) {
+    /// Ends, at its next poll, every task that `applies`. Returns what they were doing.
+    pub(crate) fn force(&self, applies: impl Fn(Kind) -> bool) -> Vec<TaskInfo> {
+        let mut forced = Vec::new();
         for slot in self.slots() {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
-            if body.id != 0 && applies(kind_of(flags)) {
+            if body.id != 0 && flags & GIVEN_UP == 0 && applies(kind_of(flags)) {
+                forced.extend(slot.describe(&body));
                 slot.flags.fetch_or(FORCE, Release);
             }
         }
         self.wake_attentive();
+        forced
     }
 
     fn wake_attentive(&self) {
@@ -758,7 +787,6 @@ impl ShardState {
         let id = Id::new(self.next_id).expect("ids begin at 1");
         self.next_id += 1;
         *(if job { &mut self.jobs } else { &mut self.tasks }) += 1;
-        self.tally.spawned += 1;
         (slot, id)
     }
 
@@ -766,7 +794,6 @@ impl ShardState {
     fn put_back(&mut self, slot: &'static Slot, job: bool) {
         self.push_free(slot);
         *(if job { &mut self.jobs } else { &mut self.tasks }) -= 1;
-        self.tally.spawned -= 1;
     }
 
     fn slot(&self, index: u32) -> &'static Slot {

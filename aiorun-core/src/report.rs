@@ -80,14 +80,13 @@ impl TaskCounts {
     /// Whatever has not ended by now has refused to.
     pub(crate) fn at_close(tally: Tally) -> Self {
         let ended = |outcome: Outcome| tally.ended[outcome as usize];
-        let alive = tally.spawned.saturating_sub(tally.ended.iter().sum());
         Self {
-            spawned: tally.spawned,
+            spawned: tally.spawned(),
             completed: ended(Outcome::Completed),
             failed: ended(Outcome::Failed),
             panicked: ended(Outcome::Panicked),
             cancelled: ended(Outcome::Cancelled),
-            refused: ended(Outcome::Refused) + alive,
+            refused: ended(Outcome::Refused) + tally.alive,
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) enum Command {
     DelayOver,
     CallbackFailed(Problem),
     /// With the message of its panic.
-    HookEnded(Option<String>),
+    HookEnded(Id, Option<String>),
     Signal(Arrival),
     /// Whoever supervised has been dropped.
     Abandon,

@@ -1,11 +1,13 @@
 //! The user's runtime: how it is built from the options, driven, and closed.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, Runtime};
 
 use crate::config::{Flavor, Options};
+use crate::output::message;
 
 /// Main would otherwise have 2 MiB on a worker where it had 8 on the main thread. Reserved, not
 /// resident.
@@ -17,7 +19,15 @@ pub(crate) enum UserRuntime {
 }
 
 impl UserRuntime {
+    /// # Errors
+    ///
+    /// Where the system has no thread or descriptor to give: tokio says some of that by panics.
     pub(crate) fn build(options: &Options) -> io::Result<Self> {
+        catch_unwind(AssertUnwindSafe(|| Self::try_build(options)))
+            .unwrap_or_else(|payload| Err(io::Error::other(message(&*payload))))
+    }
+
+    fn try_build(options: &Options) -> io::Result<Self> {
         let flavor = options.flavor();
         let mut builder = match flavor {
             #[cfg(feature = "multi-thread")]

@@ -149,7 +149,8 @@ impl<F> Job<F> {
     where
         F: FnOnce() -> T,
     {
-        let Self { job, place } = self;
+        // Dropped in reverse: the job's captures before its place.
+        let Self { place, job } = self;
         let slot = place.0;
         if slot.start_job() == Verdict::Drop {
             return Output::Cancelled;
@@ -289,11 +290,18 @@ impl Ending<CallbackResult> for Callback {
 impl Ending<()> for Hook {
     fn returned((): (), slot: &'static Slot) -> Output<()> {
         slot.settle(Outcome::Completed);
-        tell(slot, Command::HookEnded(None))
+        hook_ended(slot, None)
     }
 
     fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<()> {
-        tell(slot, Command::HookEnded(Some(message(&*payload))))
+        hook_ended(slot, Some(message(&*payload)))
+    }
+}
+
+fn hook_ended(slot: &'static Slot, panic: Option<String>) -> Output<()> {
+    match slot.origin() {
+        Some(origin) => tell(slot, Command::HookEnded(origin.id, panic)),
+        None => Output::Cancelled,
     }
 }
 

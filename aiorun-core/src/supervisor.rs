@@ -410,7 +410,7 @@ impl Drop for Launched {
         self.run.send(Command::Abandon);
         if self.owner == Owner::Us {
             // The runtime is ours and about to be dropped.
-            drop(control.join());
+            control.wait();
         }
     }
 }

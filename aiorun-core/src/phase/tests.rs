@@ -1,8 +1,8 @@
 //! The machine as tables: what goes in, when, and what has to come out.
 
 use super::Action::{
-    ArmExit, CancelAll, Close, Enter, Exit, Force, GiveUp, Leave, SayWaiting, StartCallback,
-    StartDelay, StartHook,
+    ArmExit, CancelAll, Close, DisarmExit, Enter, Exit, Force, GiveUp, Leave, SayWaiting,
+    StartCallback, StartDelay, StartHook,
 };
 use super::Event::{Abandon, Deadline, NoHook, Quiet, Stop};
 use super::Phase::{Cancelling, Closed, Draining, Finishing, Stopping};
@@ -336,6 +336,23 @@ fn a_repeated_signal_leaves_from_its_handler_except_during_the_delay() {
     .machine();
     machine.on(secs(1), TERM);
     assert_eq!(machine.deadline(), Some(ms(1_500)), "not within the burst");
+
+    let given = Given {
+        limits,
+        repeat: RepeatSignal::Exit,
+        callback: true,
+    };
+    play(
+        given.machine(),
+        &[
+            (secs(0), TERM, &[Enter(Stopping), StartCallback]),
+            (ms(500), Deadline, &[ArmExit]),
+            (secs(1), Quiet, &[DisarmExit, StartDelay(secs(10))]),
+            (secs(2), Deadline, &[]),
+            (secs(11), Deadline, &[Enter(Cancelling), CancelAll]),
+            (secs(11), Deadline, &[ArmExit]),
+        ],
+    );
 }
 
 #[test]

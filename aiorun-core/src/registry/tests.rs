@@ -290,7 +290,7 @@ fn nothing_starts_after_the_end_and_no_main_after_the_beginning() {
         .registry
         .reserve(bench.epoch, None, Bench::birth(Kind::Async, 0));
     assert!(task.is_err());
-    assert_eq!(bench.registry.tally().spawned, 1);
+    assert_eq!(bench.registry.tally().spawned(), 1);
     assert_eq!(bench.registry.census(), Census::default());
 }
 

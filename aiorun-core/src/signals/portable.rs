@@ -61,7 +61,7 @@ impl RepeatedExit {
     }
 
     #[expect(clippy::unused_self, reason = "there is something to arm elsewhere")]
-    pub(crate) fn arm(&self) {}
+    pub(crate) fn arm(&self, _: bool) {}
 }
 
 pub(super) fn number(_: Signal) -> Option<i32> {

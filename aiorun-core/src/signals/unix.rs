@@ -89,8 +89,8 @@ impl RepeatedExit {
         Ok(exit)
     }
 
-    pub(crate) fn arm(&self) {
-        self.armed.store(true, Ordering::SeqCst);
+    pub(crate) fn arm(&self, armed: bool) {
+        self.armed.store(armed, Ordering::SeqCst);
     }
 }
 

@@ -1,0 +1,257 @@
+//! The repository itself: what is said twice is said alike.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+type Names = BTreeSet<String>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The files below a directory of the repository, without what was built.
+fn files_below(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory that can be read") {
+        let path = entry.expect("an entry that can be read").path();
+        let built = path.file_name() == Some(".git".as_ref()) || path.join("CACHEDIR.TAG").exists();
+        if path.is_dir() && !built && !path.ends_with("target") {
+            files_below(&path, files);
+        } else if path.is_file() {
+            files.push(path);
+        }
+    }
+}
+
+/// Every text file, by its path from the root.
+fn texts() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    files_below(root(), &mut files);
+    let texts = files.into_iter().filter_map(|path| {
+        let text = fs::read_to_string(&path).ok()?;
+        let path = path.strip_prefix(root()).expect("a path below the root");
+        Some((path.display().to_string(), text))
+    });
+    texts.collect()
+}
+
+/// The text between two others.
+fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
+    let (_, text) = text
+        .split_once(begin)
+        .unwrap_or_else(|| panic!("there is no {begin:?}"));
+    text.split_once(end).map_or(text, |(text, _)| text)
+}
+
+/// The code words that begin the rows of the table with that head.
+fn rows(text: &str, head: &str) -> Names {
+    let (_, table) = text
+        .split_once(head)
+        .unwrap_or_else(|| panic!("no table has {head:?}"));
+    let lines = table
+        .lines()
+        .skip(1)
+        .map(|line| line.trim_start_matches("/// "));
+    let rows = lines.take_while(|line| line.starts_with('|'));
+    rows.filter_map(|row| row.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.into())
+        .collect()
+}
+
+fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Names {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+fn version() -> String {
+    between(&read("Cargo.toml"), "\nversion = \"", "\"").to_owned()
+}
+
+#[test]
+fn the_three_crates_have_one_version() {
+    let (version, workspace) = (version(), read("Cargo.toml"));
+    for package in ["aiorun-core", "aiorun-macros"] {
+        let pinned = format!("{package} = {{ path = \"{package}\", version = \"={version}\"");
+        assert!(
+            workspace.contains(&pinned),
+            "the workspace does not pin {package} with ={version}"
+        );
+    }
+    for manifest in [
+        "Cargo.toml",
+        "aiorun-core/Cargo.toml",
+        "aiorun-macros/Cargo.toml",
+    ] {
+        let package = between(&read(manifest), "[package]", "\n[").to_owned();
+        assert!(
+            package.contains("version.workspace = true"),
+            "{manifest} has a version of its own"
+        );
+    }
+}
+
+#[test]
+fn the_changelog_names_the_version() {
+    let heading = format!("\n## [{}]", version());
+    assert!(
+        read("CHANGELOG.md").contains(&heading),
+        "CHANGELOG.md has no{heading}"
+    );
+}
+
+#[test]
+fn the_readme_names_the_oldest_compiler() {
+    let oldest = between(&read("Cargo.toml"), "rust-version = \"", "\"").to_owned();
+    let sentence = format!("minimum supported Rust version is {oldest}.");
+    assert!(
+        read("README.md").contains(&sentence),
+        "README.md does not say: {sentence}"
+    );
+}
+
+#[test]
+fn the_readme_begins_with_hello() {
+    let shown = between(&read("README.md"), "```rust,no_run\n", "```").to_owned();
+    let hello = read("examples/hello.rs");
+    let code = hello
+        .lines()
+        .skip_while(|line| line.starts_with("//!") || line.is_empty());
+    assert_eq!(shown.lines().collect::<Vec<_>>(), code.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_readme_has_the_two_commands() {
+    let commands = between(&read("README.md"), "```sh\n", "```").to_owned();
+    assert_eq!(commands, "cargo run --example echo_server\ncargo test\n");
+    assert!(
+        read(".ci/run").contains("    run cargo test\n"),
+        "the gate runs another command"
+    );
+}
+
+#[test]
+fn every_example_is_named_and_driven() {
+    let examples = fs::read_dir(root().join("examples")).expect("a directory of examples");
+    let examples = examples.map(|entry| entry.expect("an example").path());
+    let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+    let examples: Names = examples.filter_map(stem).collect();
+    assert_eq!(
+        examples,
+        rows(&read("README.md"), "| example | shows |"),
+        "examples, README.md"
+    );
+    let tests = texts()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("tests/process"));
+    let tests: String = tests.map(|(_, text)| text).collect();
+    for example in examples {
+        assert!(
+            tests.contains(&format!("\"{example}\"")),
+            "tests/process does not drive {example}"
+        );
+    }
+}
+
+/// The methods that take a builder and give it back.
+fn builder_options() -> Names {
+    let builder = read("aiorun-core/src/builder.rs");
+    let heads = builder
+        .split("pub fn ")
+        .skip(1)
+        .filter_map(|method| method.split_once('{'));
+    let options = heads
+        .map(|(head, _)| head)
+        .filter(|head| head.contains("-> &mut Self"));
+    names(options.filter_map(|head| head.split(['(', '<']).next()))
+}
+
+/// What only the attributes have.
+fn with_attributes_own(options: Names) -> Names {
+    options
+        .into_iter()
+        .chain(names(["crate", "test_timeout"]))
+        .collect()
+}
+
+const HEAD: &str = "| option | value | default |";
+
+#[test]
+fn every_option_of_the_readme_is_one_of_the_builder() {
+    assert_eq!(
+        rows(&read("README.md"), HEAD),
+        with_attributes_own(builder_options())
+    );
+}
+
+#[test]
+fn every_option_of_the_attributes_is_documented() {
+    let args = read("aiorun-macros/src/args.rs");
+    let table = between(&args, "const OPTIONS", "];");
+    let known = table
+        .split("(\"")
+        .skip(1)
+        .filter_map(|row| row.split('"').next());
+    assert_eq!(
+        names(known),
+        rows(&read("README.md"), HEAD),
+        "args.rs, README.md"
+    );
+    let facade = read("src/lib.rs");
+    let of_main = rows(&facade, HEAD).into_iter();
+    let of_test = rows(&facade, "| option | default in a test |");
+    assert_eq!(
+        of_main.chain(of_test).collect::<Names>(),
+        with_attributes_own(builder_options())
+    );
+}
+
+#[test]
+fn every_feature_is_in_the_tables() {
+    let manifest = read("Cargo.toml");
+    let features = between(&manifest, "[features]\n", "\n\n").lines();
+    let features = features
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name);
+    let features = names(features.filter(|name| *name != "default"));
+    for file in ["README.md", "src/lib.rs"] {
+        let text = read(file).replace("//! |", "|");
+        assert_eq!(
+            rows(&text, "| feature | default | brings |"),
+            features,
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn rust_files_have_no_tabs() {
+    let rust = texts()
+        .into_iter()
+        .filter(|(path, _)| Path::new(path).extension() == Some("rs".as_ref()));
+    let tabbed: Vec<_> = rust
+        .filter(|(_, text)| text.contains('\t'))
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(tabbed, [""; 0]);
+}
+
+#[test]
+fn no_file_depends_on_a_machine() {
+    // In two parts, so that this file has none of them. The lock file names where packages are from.
+    let words = [
+        ("/ro", "ot/"),
+        ("/wo", "rk/"),
+        ("/ho", "me/"),
+        ("crates", ".io"),
+    ];
+    let words = words.map(|(begin, end)| format!("{begin}{end}"));
+    for (path, text) in texts().into_iter().filter(|(path, _)| path != "Cargo.lock") {
+        for (number, line) in (1..).zip(text.lines()) {
+            let found = words.iter().find(|word| line.contains(*word));
+            assert!(found.is_none(), "{path}:{number} has {found:?}: {line}");
+        }
+    }
+}
