@@ -61,6 +61,13 @@ pub trait ShutdownCallback<M> {
 
 /// Something that a callback returns.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a shutdown callback cannot return `{Self}`",
+    label = "this callback returns `{Self}`",
+    note = "it returns nothing, or a `Result<(), E>` with `E: Into<Box<dyn Error + Send + Sync>>` or \
+            `Box<dyn Error>`, or a future of one of these",
+    note = "one that never returns needs to say that it returns nothing: `|| -> () {{ .. }}`"
+)]
 pub trait CallbackOutput<M> {
     fn lift<A: 'static>(call: impl FnOnce(A) -> Self + Send + 'static) -> Lifted<A>;
 }

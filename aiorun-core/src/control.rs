@@ -432,7 +432,7 @@ impl Control {
                 self.runtime_closed = true;
                 self.feed(Event::Abandon);
             }
-            Command::Closing(alive) => self.closing(alive),
+            Command::Closing(strays) => self.closing(strays),
             Command::Closed => self.runtime_closed = true,
         }
         self.run.pay();
@@ -835,17 +835,9 @@ impl Control {
         }
     }
 
-    /// Strays are the tasks that tokio has and we have not.
-    fn closing(&mut self, alive: usize) {
-        let tasks = self.run.registry.tasks(false);
-        let ours = tasks
-            .iter()
-            .filter(|task| task.kind != Kind::Blocking)
-            .count();
-        self.record.strays = alive.saturating_sub(ours);
-        self.say(Line::ClosingLoop {
-            strays: self.record.strays,
-        });
+    fn closing(&mut self, strays: usize) {
+        self.record.strays = strays;
+        self.say(Line::ClosingLoop { strays });
     }
 
     /// The thread that called `run` is stuck. Where the process is ours, it ends here.

@@ -44,17 +44,17 @@ fn runs() -> &'static RwLock<HashMap<runtime::Id, Arc<Run>>> {
     RUNS.get_or_init(RwLock::default)
 }
 
-/// The supervisor of the runtime that the calling code runs in.
+/// The supervisor of the calling code.
 pub(crate) fn run() -> Option<Arc<Run>> {
-    if let Some(slot) = slot() {
-        return slot.registry().run();
-    }
+    run_of_runtime().or_else(|| slot()?.registry().run())
+}
+
+/// The supervisor of the runtime that is entered. This comes before the current slot: a job may run
+/// a runtime of its own.
+fn run_of_runtime() -> Option<Arc<Run>> {
     let id = runtime::Handle::try_current().ok()?.id();
-    runs()
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&id)
-        .cloned()
+    let runs = runs().read().unwrap_or_else(PoisonError::into_inner);
+    runs.get(&id).cloned()
 }
 
 /// A supervisor's claim on a runtime.

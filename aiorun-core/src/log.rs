@@ -101,6 +101,29 @@ impl Line {
         let _ = writeln!(std::io::stderr(), "aiorun: {severity}: {self}");
     }
 
+    /// Whether it tells of something that may be the run's error.
+    pub(crate) fn is_error(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Abandoned(_) | Self::Failure(_) => true,
+            Self::Hook(hook) => !hook.is_success(),
+            _ => false,
+        }
+    }
+
+    /// Whether an error will be seen: not by a subscriber that leaves its level out.
+    pub(crate) fn is_visible(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        if tracing::dispatcher::has_been_set() {
+            return match self {
+                Self::Refused(_) | Self::Abandoned(_) => {
+                    tracing::enabled!(target: "aiorun", tracing::Level::WARN)
+                }
+                _ => tracing::enabled!(target: "aiorun", tracing::Level::ERROR),
+            };
+        }
+        true
+    }
+
     #[cfg(feature = "tracing")]
     fn trace(&self) {
         // Lines that name tasks have no fields: those would stand behind the last of the names.

@@ -403,9 +403,14 @@ impl Machine {
         (ahead && counts).then(|| self.stopped_at.saturating_add(BURST))
     }
 
+    /// Little more than nothing when the budget is used up, and nothing when that is used up too,
+    /// say by many hooks.
     fn grace(&self, now: Duration) -> Duration {
-        let left = self.end.map_or(GRACE, |end| end.saturating_sub(now));
-        (left / 2).clamp(LEAST_GRACE, GRACE)
+        let Some(end) = self.end else { return GRACE };
+        let beyond = end.saturating_add(GRACE).saturating_sub(now);
+        (end.saturating_sub(now) / 2)
+            .clamp(LEAST_GRACE, GRACE)
+            .min(beyond)
     }
 
     /// The moment when `part` of `whole` of what is left of the budget will have passed.
@@ -437,11 +442,13 @@ impl Machine {
         self.within(now, Limit::After(self.limits.delay), 1, 1)
     }
 
-    /// When the thread that closes the runtime counts as stuck. Who has asked twice is not made to
+    /// When the thread that closes the runtime counts as stuck: never right away, for the whole
+    /// process may have been stopped for a while. Who has asked twice is not made to
     /// wait for the rest of the budget when there is nothing left to wait for.
     fn stuck_at(&self, now: Duration) -> Option<Duration> {
         let end = if self.aborted { Some(now) } else { self.end };
-        end.and_then(|end| end.checked_add(CLOSE + STUCK))
+        let at = end.and_then(|end| end.checked_add(CLOSE + STUCK))?;
+        Some(at.max(now.saturating_add(STUCK)))
     }
 
     /// When the time of `whose` ends: exact in its own step, before it what it would be if that

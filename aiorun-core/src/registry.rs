@@ -56,6 +56,9 @@ const SHARDS: usize = if cfg!(aiorun_loom) { 1 } else { 8 };
 const CHUNK: usize = if cfg!(aiorun_loom) { 2 } else { 64 };
 /// Ids that a shard takes from the process at once.
 const ID_BLOCK: u64 = 64;
+/// In the gate: not every task is marked yet, so nobody acts on a cancellation. Otherwise a task
+/// that runs could see its child cancelled before itself.
+const SWEEPING: u64 = 1 << 7;
 /// The end of a free list.
 const NOTHING: u32 = u32::MAX;
 
@@ -226,7 +229,12 @@ impl Slot {
         let mut body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
         let mut stale = None;
-        let mut next = flags & !(NEW | CANCEL);
+        let sweeping = self.registry.gate.load(SeqCst) & SWEEPING != 0;
+        let cancelled = flags & CANCEL != 0 && !sweeping;
+        let mut next = flags & !NEW;
+        if cancelled {
+            next &= !CANCEL;
+        }
         let verdict = if flags & FORCE != 0 {
             // A plain task that was cut before it could receive its cancellation did not refuse.
             let plain = flags & (TOLD | LATE | PROTECTED | COOPERATIVE | GIVEN_UP) == 0;
@@ -235,10 +243,10 @@ impl Slot {
                 lock_std(&self.registry.refused).extend(Id::new(body.id));
             }
             Verdict::Drop
-        } else if flags & CANCEL != 0 && flags & COOPERATIVE == 0 {
+        } else if cancelled && flags & COOPERATIVE == 0 {
             Verdict::Drop
         } else {
-            if flags & CANCEL != 0 {
+            if cancelled {
                 next |= TOLD;
             }
             stale = body.waker.replace(waker);
@@ -466,7 +474,7 @@ pub(crate) struct Census {
 
 /// The tasks of one run.
 pub(crate) struct Registry {
-    /// The run's number, and its phase in the lowest byte.
+    /// The run's number, and in the lowest byte its phase and `SWEEPING`.
     gate: AtomicU64,
     shards: Box<[Shard]>,
     /// Marks that every task of the run is born with: `COOPERATIVE` or none.
@@ -553,7 +561,13 @@ impl Registry {
     /// Makes a phase known to everybody who spawns or asks. For the run's control thread only.
     pub(crate) fn set_phase(&self, phase: Phase) {
         let (epoch, _) = self.gate();
-        self.gate.store(epoch << 8 | phase as u64, SeqCst);
+        let sweeping = if phase == Phase::Cancelling {
+            SWEEPING
+        } else {
+            0
+        };
+        self.gate
+            .store(epoch << 8 | phase as u64 | sweeping, SeqCst);
     }
 
     /// Gives a task a place.
@@ -681,7 +695,7 @@ impl Registry {
     }
 
     /// Requests the cancellation of every task that is not protected; all are marked before the
-    /// first is woken. The gate must say so already.
+    /// first is woken, or acts on it. The phase must be `Cancelling` already.
     pub(crate) fn cancel_all(&self) {
         for slot in self.slots() {
             let body = lock(&slot.body);
@@ -692,6 +706,7 @@ impl Registry {
                 slot.flags.fetch_or(CANCEL | REQUESTED, Release);
             }
         }
+        self.gate.fetch_and(!SWEEPING, SeqCst);
         self.wake_attentive();
     }
 
@@ -830,7 +845,7 @@ fn phase_of(gate: u64) -> Phase {
         Phase::Finishing,
         Phase::Closed,
     ];
-    PHASES[usize::from((gate & 0xff) as u8)]
+    PHASES[(gate & 0xff & !SWEEPING) as usize]
 }
 
 #[cfg(all(test, aiorun_loom))]

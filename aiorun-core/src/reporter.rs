@@ -106,19 +106,19 @@ impl Desk {
 
     fn handle(&self, message: Message) {
         match message {
-            Message::Line(line) => line.emit(),
+            Message::Line(line) => self.show(&line),
             Message::Unhandled(origin, problem) => {
                 self.unhandled(UnhandledError::new(origin, problem));
             }
             Message::Critical(failure) => {
                 if self.run.show_critical(failure.id()) {
-                    Line::Failure(failure).emit();
+                    self.show(&Line::Failure(failure));
                 }
             }
             Message::Callback(origin, problem) => {
                 let failure = UnhandledError::new(origin, problem);
                 self.run.record(failure.clone());
-                Line::Failure(failure).emit();
+                self.show(&Line::Failure(failure));
             }
             Message::Ask(signal, answer) => {
                 let _ = answer.send(self.ask(signal));
@@ -128,11 +128,18 @@ impl Desk {
         }
     }
 
+    fn show(&self, line: &Line) {
+        if line.is_error() && !line.is_visible() {
+            self.run.note_unshown();
+        }
+        line.emit();
+    }
+
     fn unhandled(&self, failure: UnhandledError) {
         self.run.record(failure.clone());
         match &self.handlers.error {
             None if self.run.has_shown_critical(failure.id()) => {}
-            None => Line::Failure(failure).emit(),
+            None => self.show(&Line::Failure(failure)),
             Some(handler) => {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(&failure))) {
                     Line::Failure(failure).emit();

@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Signal(Arrival),
     /// Whoever supervised has been dropped.
     Abandon,
-    /// The runtime is about to be closed, with this many tasks that tokio knows of.
+    /// The runtime is about to be closed, with this many tasks that are not ours.
     Closing(usize),
     /// The end: the runtime is closed, or left to its owner.
     Closed,
@@ -101,6 +101,8 @@ pub(crate) struct Run {
     stop_asked: AtomicBool,
     /// A signal came before main was started.
     early_signal: AtomicBool,
+    /// An error came up that nobody was shown: the subscriber leaves out its level.
+    unshown: AtomicBool,
     /// Holds the clock of the runtime, where it may be paused.
     pause: Option<Arc<Pause>>,
     /// Failures in the hands of somebody who has not looked yet.
@@ -136,6 +138,7 @@ impl Run {
             claim: Mutex::default(),
             stop_asked: AtomicBool::new(false),
             early_signal: AtomicBool::new(false),
+            unshown: AtomicBool::new(false),
             pause: parts.may_pause.then(Arc::default),
             unread: Mutex::default(),
             failures: Mutex::default(),
@@ -167,6 +170,14 @@ impl Run {
 
     pub(crate) fn note_early_signal(&self) {
         self.early_signal.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn note_unshown(&self) {
+        self.unshown.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_unshown(&self) -> bool {
+        self.unshown.load(Ordering::SeqCst)
     }
 
     pub(crate) fn has_early_signal(&self) -> bool {

@@ -309,12 +309,17 @@ where
 /// A place in the registry of the caller's supervisor. `Err` when its run is over.
 #[track_caller]
 fn place(birth: Birth) -> Result<(&'static Slot, Origin), Origin> {
-    if let Some(parent) = current::slot() {
+    let parent = current::slot();
+    // The many spawns by tasks take no look at the runtime. A job may run one of its own.
+    if let Some(parent) = parent.filter(|slot| slot.kind() != Kind::Blocking) {
         let registry = parent.registry();
         return registry.reserve(registry.epoch(), Some(parent), birth);
     }
     match current::run() {
-        Some(run) => reserve_in(&run, None, birth),
+        Some(run) => {
+            let parent = parent.filter(|slot| std::ptr::eq(slot.registry(), run.registry));
+            reserve_in(&run, parent, birth)
+        }
         None => outside("spawn"),
     }
 }

@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -67,7 +68,7 @@ where
     }
     run(builder, true, |run, runtime, launched| {
         runtime.block_on(async {
-            if launched.may_start(run).await {
+            if may_start(run).await {
                 let birth = Birth {
                     kind: Kind::Main,
                     name: None,
@@ -114,9 +115,7 @@ fn run(
         let _ = watcher.send(Handle::new(Arc::clone(&run)));
     }
     let most = drive(&run, &runtime, &mut launched);
-    run.send(Command::Closing(
-        runtime.handle().metrics().num_alive_tasks(),
-    ));
+    run.send(Command::Closing(strays(&run, runtime.handle())));
     runtime.close(most);
     run.send(Command::Closed);
     let (exit, panic) = launched.finish(&builder.options);
@@ -147,20 +146,46 @@ where
     let run = Arc::clone(&launched.run);
     launched.drive(&run, Some(Main { main, location })).await;
     run.send(Command::Closed);
-    // The last lines may take a moment, in which this thread should not be blocked.
     let options = Options {
         signal_exit_status: builder.options.signal_exit_status,
         ..Options::default()
     };
-    #[expect(clippy::disallowed_methods, reason = "a job of the supervisor's own")]
-    let finished = tokio::task::spawn_blocking(move || launched.finish(&options)).await;
-    match finished {
-        Ok((exit, panic)) => {
-            builder.main_panic = panic;
-            exit
-        }
-        Err(error) => Exit::not_started(RunError::Start(std::io::Error::other(error))),
+    let (exit, panic) = launched.finish_elsewhere(options).await;
+    builder.main_panic = panic;
+    exit
+}
+
+/// Whether main is to start: not if a signal came during the start.
+async fn may_start(run: &Run) -> bool {
+    let (go, answer) = oneshot::channel();
+    run.send(Command::Started(go));
+    if run.has_early_signal() {
+        answer.await.unwrap_or(false)
+    } else {
+        true
     }
+}
+
+/// How many tasks tokio has and we have not. tokio forgets a task a moment after we do, so a number
+/// that is too high is looked at again.
+fn strays(run: &Run, runtime: &runtime::Handle) -> usize {
+    const LOOKS: u32 = 10;
+    const PAUSE: Duration = Duration::from_micros(100);
+    let count = || {
+        let ours = run.registry.tasks(false);
+        let ours = ours
+            .iter()
+            .filter(|task| task.kind != Kind::Blocking)
+            .count();
+        runtime.metrics().num_alive_tasks().saturating_sub(ours)
+    };
+    for _ in 1..LOOKS {
+        if count() == 0 {
+            return 0;
+        }
+        thread::sleep(PAUSE);
+    }
+    count()
 }
 
 /// Main, and where it was started.
@@ -259,27 +284,12 @@ impl Launched {
         Ok(())
     }
 
-    /// Whether main is to start: not if a signal came during the start.
-    async fn may_start(&self, run: &Run) -> bool {
-        let (go, answer) = oneshot::channel();
-        run.send(Command::Started(go));
-        if run.has_early_signal() {
-            answer.await.unwrap_or(false)
-        } else {
-            true
-        }
-    }
-
     /// Runs main here until the control thread says close; what is left of it is dropped then.
     async fn drive<F>(&mut self, run: &Run, main: Option<Main<F>>) -> Duration
     where
         F: Future<Output = ExitCode>,
     {
-        let main = if self.may_start(run).await {
-            main
-        } else {
-            None
-        };
+        let main = if may_start(run).await { main } else { None };
         let main = main.and_then(|Main { main, location }| {
             let birth = Birth {
                 kind: Kind::Main,
@@ -335,6 +345,28 @@ impl Launched {
         ending
     }
 
+    /// As [`Launched::finish`]. The last lines of the log may take a moment, in which the owner's
+    /// thread should not be blocked; and all threads of its pool may be taken.
+    async fn finish_elsewhere(self, options: Options) -> (Exit, Option<Payload>) {
+        let (finished, wait) = oneshot::channel();
+        let (launch, launched) = mpsc::channel();
+        let thread = thread::Builder::new().name("aiorun-finish".into());
+        let spawned = thread.spawn(move || {
+            if let Ok((launched, options)) = launched.recv() {
+                let launched: Self = launched;
+                let _ = finished.send(launched.finish(&options));
+            }
+        });
+        if spawned.is_err() {
+            return self.finish(&options);
+        }
+        let _ = launch.send((self, options));
+        match wait.await {
+            Ok(finished) => finished,
+            Err(_) => unreachable!("the thread answers or panics with us"),
+        }
+    }
+
     fn finish(mut self, options: &Options) -> (Exit, Option<Payload>) {
         let Some(ending) = self.end() else {
             unreachable!("a run ends once")
@@ -373,9 +405,11 @@ impl Launched {
                     .failures
                     .iter()
                     .any(|known| known.id() == failure.id());
-                reported || failures.critical == Some(failure.id())
+                let shown = reported || failures.critical == Some(failure.id());
+                shown && !self.run.has_unshown()
             }
-            _ => true,
+            Some(RunError::MainFailed | RunError::MainPanicked(_)) => true,
+            _ => !self.run.has_unshown(),
         };
         (
             Exit {

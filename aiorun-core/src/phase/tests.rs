@@ -562,7 +562,7 @@ mod any_events {
                 Just(RepeatSignal::Auto), Just(RepeatSignal::Ignore), Just(RepeatSignal::Abort),
             ],
             events in prop::collection::vec((0_u64..30_000, event()), 0..20),
-            mut hooks in 0_u32..5,
+            mut hooks in 0_u32..50,
         ) {
             let limits = Limits { total, tasks, jobs, delay: ms(delay) };
             let budget = limits.budget(DEFAULT_BUDGET).unwrap();
@@ -611,8 +611,7 @@ mod any_events {
             }
             if let Some(stopped) = stopped {
                 prop_assert_eq!(machine.step(), Step::End, "{:?}", machine);
-                // Grace that is granted beyond a used-up budget: callback, tasks, jobs, hooks.
-                let most = budget + CLOSE + STUCK + LEAST_GRACE * 8;
+                let most = budget + GRACE + CLOSE + STUCK;
                 prop_assert!(ended <= stopped + most, "{ended:?}");
                 prop_assert!(phases.contains(&Closed));
             }

@@ -108,7 +108,7 @@ fn two_requests_and_a_poll() {
         assert_eq!(task.poll(), Verdict::Poll);
         let cancellers = [
             thread::spawn(move || slot.cancel(id)),
-            thread::spawn(move || registry.force(|_| true)),
+            thread::spawn(move || drop(registry.force(|_| true))),
         ];
         let mut dropped = task.settle();
         for canceller in cancellers {
@@ -150,6 +150,25 @@ fn a_child_born_while_all_are_cancelled() {
         let dropped = child.poll() == Verdict::Drop;
         control.join().unwrap();
         assert!(dropped || child.settle(), "the child was forgotten");
+    });
+}
+
+#[test]
+fn no_child_ends_before_its_parent_is_marked() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (parent, _) = reserve(registry, epoch, None, 0);
+        assert_eq!(Task::new(parent).poll(), Verdict::Poll);
+        let control = thread::spawn(move || {
+            registry.set_phase(Phase::Cancelling);
+            registry.cancel_all();
+        });
+        let (child, _) = reserve(registry, epoch, Some(parent), 0);
+        let child = Task::new(child);
+        if child.poll() == Verdict::Drop {
+            assert!(parent.needs_attention(), "the parent would see it");
+        }
+        control.join().unwrap();
     });
 }
 

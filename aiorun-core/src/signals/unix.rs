@@ -17,8 +17,9 @@ use super::{Arrival, Signal};
 
 /// The signals of one supervisor, from `install` to the drop.
 pub(crate) struct Signals {
-    stream: SignalsInfo<WithOrigin>,
+    // First: the default action comes back before nobody listens any more.
     _handled: Vec<Handled>,
+    stream: SignalsInfo<WithOrigin>,
 }
 
 impl Signals {
@@ -33,15 +34,15 @@ impl Signals {
             return Ok(None);
         }
         let numbers: Vec<c_int> = signals.iter().copied().filter_map(number).collect();
-        let handled = numbers
-            .iter()
-            .copied()
-            .map(Handled::take)
-            .collect::<io::Result<_>>()?;
+        // The signals act by default until somebody listens, so that none is lost in between.
+        for number in &numbers {
+            prepare_default(*number)?;
+        }
         let stream = SignalsInfo::with_exfiltrator(&numbers, WithOrigin::default())?;
+        let handled = numbers.into_iter().map(Handled::new).collect();
         Ok(Some(Self {
-            stream,
             _handled: handled,
+            stream,
         }))
     }
 
@@ -112,29 +113,30 @@ struct DefaultAction {
     acts: Arc<AtomicBool>,
 }
 
-/// One supervisor's share in one signal.
+/// One supervisor's share in one signal, which does not act by default meanwhile.
 struct Handled(c_int);
 
+/// For a signal that acts by default: from now on a handler of ours does that.
+fn prepare_default(signal: c_int) -> io::Result<()> {
+    let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let defaults = defaults.get_or_insert_default();
+    if !defaults.contains_key(&signal) && acts_by_default(signal) {
+        let acts = Arc::new(AtomicBool::new(true));
+        flag::register_conditional_default(signal, Arc::clone(&acts))?;
+        let handled_by = 0;
+        defaults.insert(signal, DefaultAction { handled_by, acts });
+    }
+    Ok(())
+}
+
 impl Handled {
-    fn take(signal: c_int) -> io::Result<Self> {
+    fn new(signal: c_int) -> Self {
         let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let defaults = defaults.get_or_insert_default();
-        if !defaults.contains_key(&signal) && acts_by_default(signal) {
-            let acts = Arc::new(AtomicBool::new(false));
-            flag::register_conditional_default(signal, Arc::clone(&acts))?;
-            defaults.insert(
-                signal,
-                DefaultAction {
-                    handled_by: 0,
-                    acts,
-                },
-            );
-        }
-        if let Some(default) = defaults.get_mut(&signal) {
+        if let Some(default) = defaults.as_mut().and_then(|all| all.get_mut(&signal)) {
             default.handled_by += 1;
             default.acts.store(false, Ordering::SeqCst);
         }
-        Ok(Self(signal))
+        Self(signal)
     }
 }
 
