@@ -327,8 +327,7 @@ impl Options {
         for signal in all {
             if !signal.can_be_caught() {
                 return Err(format!(
-                    "{signal} cannot be handled: the system does not let a program \
-                                    catch it, or it reports a fault"
+                    "{signal} cannot be handled: the system does not let a program catch it"
                 ));
             }
         }

@@ -34,6 +34,9 @@ fn write(mut text: &[u8], until: Instant) {
     let stderr = rustix::stdio::stderr();
     while !text.is_empty() {
         let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
         let Ok(left) = Timespec::try_from(left) else {
             return;
         };

@@ -40,6 +40,7 @@ const LEAST_GRACE: Duration = Duration::from_millis(20);
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Phase {
     /// Nothing has asked the program to stop.
     Running,

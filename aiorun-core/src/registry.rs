@@ -105,16 +105,17 @@ pub(crate) enum Outcome {
     Refused = 4,
 }
 
-/// How many tasks ended how, by [`Outcome`], and how many have not.
+/// How many tasks ended how, by [`Outcome`]; and how many have not, awaited or given up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) ended: [u64; 5],
     pub(crate) alive: u64,
+    pub(crate) given_up: u64,
 }
 
 impl Tally {
     pub(crate) fn spawned(&self) -> u64 {
-        self.ended.iter().sum::<u64>() + self.alive
+        self.ended.iter().sum::<u64>() + self.alive + self.given_up
     }
 }
 
@@ -523,6 +524,7 @@ impl Registry {
         for shard in &registry.shards {
             lock(&shard.0).ended = Default::default();
         }
+        lock_std(&registry.refused).clear();
         registry.default_marks.store(default_marks, Relaxed);
         let epoch = EPOCHS.fetch_add(1, Relaxed);
         registry.gate.store(epoch << 8, SeqCst);
@@ -683,7 +685,13 @@ impl Registry {
             }
         }
         // Not the shards' counts: those have a newcomer before it is let in.
-        sum.alive = self.slots().filter(|slot| slot.origin().is_some()).count() as u64;
+        for slot in self.slots().filter(|slot| slot.origin().is_some()) {
+            if slot.flags.load(Relaxed) & GIVEN_UP == 0 {
+                sum.alive += 1;
+            } else {
+                sum.given_up += 1;
+            }
+        }
         sum
     }
 
@@ -727,10 +735,14 @@ impl Registry {
 
     fn wake_attentive(&self) {
         for slot in self.slots() {
-            if slot.flags.load(Acquire) & (CANCEL | FORCE) == 0 {
+            // The flags are read under the lock: a task that has just decided to wait for the end
+            // of the sweep is seen here, or sees the end.
+            let mut body = lock(&slot.body);
+            if slot.flags.load(Relaxed) & (CANCEL | FORCE) == 0 {
                 continue;
             }
-            let waker = lock(&slot.body).waker.take();
+            let waker = body.waker.take();
+            drop(body);
             if let Some(waker) = waker {
                 // tokio's do not panic, but main may be polled by anybody.
                 let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));

@@ -77,7 +77,8 @@ pub struct TaskCounts {
 }
 
 impl TaskCounts {
-    /// Whatever has not ended by now has refused to.
+    /// What was given up has refused. What else is there came in the last moment and is dropped with
+    /// the runtime.
     pub(crate) fn at_close(tally: Tally) -> Self {
         let ended = |outcome: Outcome| tally.ended[outcome as usize];
         Self {
@@ -85,8 +86,8 @@ impl TaskCounts {
             completed: ended(Outcome::Completed),
             failed: ended(Outcome::Failed),
             panicked: ended(Outcome::Panicked),
-            cancelled: ended(Outcome::Cancelled),
-            refused: ended(Outcome::Refused) + tally.alive,
+            cancelled: ended(Outcome::Cancelled) + tally.alive,
+            refused: ended(Outcome::Refused) + tally.given_up,
         }
     }
 }

@@ -195,7 +195,7 @@ impl UnhandledError {
         let (how, message) = match problem {
             Problem::Panicked(message) => (How::Panicked, message.clone()),
             Problem::Failed(_) => (How::Failed, "its error could not be shown in time".into()),
-            Problem::Unread => (How::Failed, "its `JoinHandle` was not read".into()),
+            Problem::Unread => (How::Failed, "its `JoinHandle` has the error".into()),
             Problem::Ended => (How::Ended, "came to an end".into()),
         };
         Self {

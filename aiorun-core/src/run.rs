@@ -4,7 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -224,7 +224,10 @@ impl Run {
     }
 
     pub(crate) fn say(&self, message: Message) {
-        let _ = self.reporter.send(message);
+        if let Err(unsent) = self.reporter.send(message) {
+            // Something of the user's may be in it.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(unsent)));
+        }
     }
 
     fn owe(&self) {

@@ -11,7 +11,7 @@ use crate::output::message;
 
 /// Main would otherwise have 2 MiB on a worker where it had 8 on the main thread. Reserved, not
 /// resident.
-const STACK: usize = 8 << 20;
+pub(crate) const STACK: usize = 8 << 20;
 
 pub(crate) enum UserRuntime {
     Shared(Runtime),

@@ -320,7 +320,12 @@ fn place(birth: Birth) -> Result<(&'static Slot, Origin), Origin> {
             let parent = parent.filter(|slot| std::ptr::eq(slot.registry(), run.registry));
             reserve_in(&run, parent, birth)
         }
-        None => outside("spawn"),
+        None => outside(match birth.kind {
+            Kind::Local => "spawn_local",
+            Kind::Blocking => "spawn_blocking",
+            _ if birth.marks & PROTECTED != 0 => "shutdown_waits_for",
+            _ => "spawn",
+        }),
     }
 }
 

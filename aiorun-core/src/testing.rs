@@ -1,6 +1,6 @@
 //! What `#[aiorun::test]` runs.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::panic::resume_unwind;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -12,6 +12,7 @@ use crate::error::RunError;
 use crate::exit::Exit;
 use crate::handle::Handle;
 use crate::log;
+use crate::runtime::STACK;
 
 /// How long a test may take unless `test_timeout` says otherwise.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,11 +43,8 @@ pub fn test(
     let (done, wait) = mpsc::channel();
     let (handle, running) = mpsc::channel();
     builder.on_start = Some(handle);
-    let stack = builder.options.thread_stack_size;
-    let mut thread = thread::Builder::new().name(name);
-    if let Some(bytes) = stack {
-        thread = thread.stack_size(bytes);
-    }
+    let stack = builder.options.thread_stack_size.unwrap_or(STACK);
+    let thread = thread::Builder::new().name(name).stack_size(stack);
     let thread = thread.spawn(move || {
         let exit = body(&mut builder);
         let _ = done.send(());
@@ -74,24 +72,35 @@ fn stuck(timeout: Duration, handle: Option<&Handle>) -> String {
     )
 }
 
-/// Fails the test for what happened behind its back.
+/// Fails the test for what happened behind its back, and lists it.
 #[track_caller]
 fn judge(exit: &Exit) -> ExitCode {
-    if matches!(exit.error, Some(RunError::MainFailed)) {
+    let fine = match &exit.error {
+        None | Some(RunError::MainFailed) => true,
+        Some(_) => false,
+    };
+    if fine {
         return exit.code;
     }
+    let report = &exit.report;
     let mut text = String::new();
-    for failure in &exit.report.failures {
-        let _ = writeln!(text, "  {failure}");
+    let failures = report
+        .failures
+        .iter()
+        .map(|failure| failure as &dyn fmt::Display);
+    let hooks = report.hooks.iter().filter(|hook| !hook.is_success());
+    let hooks = hooks.map(|hook| hook as &dyn fmt::Display);
+    for entry in failures.chain(hooks) {
+        let _ = writeln!(text, "  {entry}");
+    }
+    for task in &report.refused {
+        let _ = writeln!(text, "  refused to end: {task}");
+    }
+    for job in &report.abandoned {
+        let _ = writeln!(text, "  was abandoned: {job}");
     }
     match &exit.error {
-        Some(RunError::TaskFailed(_)) if !text.is_empty() => {}
-        Some(error) => {
-            let _ = writeln!(text, "  {error}");
-        }
-        None if text.is_empty() => return exit.code,
-        // A handler was there to see them.
-        None => return exit.code,
+        Some(error) if text.is_empty() => panic!("the body of the test is fine, but {error}"),
+        _ => panic!("the body of the test is fine, but:\n{text}"),
     }
-    panic!("the test's body is fine, but:\n{text}");
 }
