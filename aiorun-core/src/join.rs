@@ -102,13 +102,6 @@ impl<T> JoinHandle<T> {
             .is_none_or(task::JoinHandle::is_finished)
     }
 
-    /// The panic of a destructor, which is on the run's list, is ours.
-    fn seen(&self) {
-        if let Some(run) = self.slot.and_then(|slot| slot.registry().run()) {
-            run.seen(self.origin.id);
-        }
-    }
-
     fn error(&self, payload: Option<Box<dyn Any + Send>>) -> JoinError {
         let cause = match payload {
             None => Cause::Cancelled,
@@ -134,11 +127,10 @@ impl<T> Future for JoinHandle<T> {
         let output = ready!(Pin::new(inner).poll(cx));
         Poll::Ready(match output {
             Ok(Output::Value(value)) => Ok(value),
-            Ok(Output::Cancelled) => Err(self.error(None)),
             Ok(Output::Panicked(panic)) => Err(self.error(panic.take())),
             Ok(Output::Failed(failed)) => failed.take().ok_or_else(|| self.error(None)),
-            // Somebody used `abort`, or a destructor panicked.
-            Err(error) => Err(self.error(error.try_into_panic().ok().inspect(|_| self.seen()))),
+            // An `Err` is tokio's: somebody used `abort`, or the runtime is gone.
+            Ok(Output::Cancelled) | Err(_) => Err(self.error(None)),
         })
     }
 }

@@ -36,8 +36,8 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -85,8 +85,6 @@ const LATE: u32 = 1 << 12;
 const GIVEN_UP: u32 = 1 << 13;
 /// A cancellation was requested at some time.
 const REQUESTED: u32 = 1 << 14;
-/// The task's drop began while its thread was panicking for another reason.
-const UNWINDING: u32 = 1 << 15;
 
 const KIND_SHIFT: u32 = 16;
 const KIND_MASK: u32 = 0b111 << KIND_SHIFT;
@@ -300,16 +298,6 @@ impl Slot {
         drop(stale);
     }
 
-    /// Notes that the task is dropped by a panic that is not its own.
-    #[cold]
-    pub(crate) fn note_unwinding(&self) {
-        self.flags.fetch_or(UNWINDING, Release);
-    }
-
-    pub(crate) fn is_unwinding(&self) -> bool {
-        self.flags.load(Relaxed) & UNWINDING != 0
-    }
-
     /// Requests a cancellation, unless the task is gone.
     pub(crate) fn cancel(&self, id: Id) {
         let mut body = lock(&self.body);
@@ -439,8 +427,9 @@ fn with_outcome(flags: u32, outcome: Outcome) -> u32 {
 
 /// Microseconds since the first call; one word where `Instant` has two.
 fn clock() -> u64 {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
+    static START: OnceLock<Instant> = OnceLock::new();
+    let elapsed = START.get_or_init(Instant::now).elapsed();
+    elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
 }
 
 /// A part of the registry with a lock of its own.

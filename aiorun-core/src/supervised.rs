@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::task::{Context, Poll, Waker};
-use std::thread::panicking;
 
 use pin_project_lite::pin_project;
 
@@ -16,25 +15,46 @@ use crate::current;
 use crate::output::{Failed, Output, Panicked, Problem, message};
 use crate::registry::{Outcome, Slot, Verdict};
 use crate::run::{Command, MainEnd};
+use crate::supervisor::Payload;
 use crate::task::{Id, Kind};
 use crate::thread;
 
 pin_project! {
     /// A future with a place in the registry. `E` says what its end means.
     pub(crate) struct Supervised<F, E> {
+        // `None` when it has ended: the wrapper drops it, so that a panic of a destructor is known.
         #[pin]
-        future: F,
+        future: Option<F>,
         // After the future: a slot is free when all that the task owned is gone.
         place: Place,
         ending: PhantomData<fn() -> E>,
     }
 
     impl<F, E> PinnedDrop for Supervised<F, E> {
+        /// tokio drops a task that did not end by itself: after `abort`, or with its runtime.
         fn drop(this: Pin<&mut Self>) {
-            if panicking() {
-                this.project().place.0.note_unwinding();
+            let this = this.project();
+            let slot = this.place.0;
+            if let Err(payload) = discard(this.future) {
+                slot.settle(Outcome::Panicked);
+                report(slot, &*payload);
             }
         }
+    }
+}
+
+/// Drops what is in `slot`.
+fn discard<T>(mut slot: Pin<&mut Option<T>>) -> Result<(), Payload> {
+    catch_unwind(AssertUnwindSafe(|| slot.set(None)))
+}
+
+/// A panic that no handle will ever tell of.
+#[cold]
+fn report(slot: &'static Slot, payload: &(dyn Any + Send)) {
+    if let (Some(run), Some(origin)) = (slot.registry().run(), slot.origin()) {
+        let problem = || Problem::Panicked(message(payload));
+        run.failed(&origin, problem());
+        run.unhandled(origin, problem());
     }
 }
 
@@ -45,7 +65,7 @@ pub(crate) struct Place(&'static Slot);
 /// What the end of a task means: to its handle, and to the run.
 pub(crate) trait Ending<T> {
     fn returned(value: T, slot: &'static Slot) -> Output<T>;
-    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<T>;
+    fn panicked(payload: Payload, slot: &'static Slot) -> Output<T>;
 }
 
 /// A failure is its handle's; unseen, it is the run's.
@@ -67,7 +87,7 @@ pub(crate) struct Hook;
 impl<F, E> Supervised<F, E> {
     pub(crate) fn new(future: F, place: Place) -> Self {
         Self {
-            future,
+            future: Some(future),
             place,
             ending: PhantomData,
         }
@@ -78,21 +98,34 @@ impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
     type Output = Output<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         let slot = this.place.0;
         if slot.needs_attention() && slot.attend(cx.waker()) == Verdict::Drop {
-            // The caller drops the future now, which is suspended or was never polled.
-            return Poll::Ready(Output::Cancelled);
+            // It is suspended, or was never polled.
+            return Poll::Ready(match discard(this.future) {
+                Ok(()) => Output::Cancelled,
+                Err(payload) => panicked::<_, E>(payload, slot),
+            });
         }
-        let future = this.future;
         let result = {
             let _running = Running::new(slot);
-            catch_unwind(AssertUnwindSafe(|| future.poll(cx)))
+            catch_unwind(AssertUnwindSafe(|| {
+                let future = this.future.as_mut().as_pin_mut();
+                let polled = future.expect("a task is not polled after its end").poll(cx);
+                if polled.is_ready() {
+                    this.future.set(None);
+                }
+                polled
+            }))
         };
         match result {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => Poll::Ready(E::returned(value, slot)),
-            Err(payload) => Poll::Ready(panicked::<_, E>(payload, slot)),
+            Err(payload) => {
+                // What is left of it may panic again, which tells nobody anything new.
+                let _ = discard(this.future);
+                Poll::Ready(panicked::<_, E>(payload, slot))
+            }
         }
     }
 }
@@ -106,7 +139,7 @@ impl<F, E> Supervised<F, E> {
 
 #[cold]
 #[inline(never)]
-fn panicked<T, E: Ending<T>>(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<T> {
+fn panicked<T, E: Ending<T>>(payload: Payload, slot: &'static Slot) -> Output<T> {
     slot.settle(Outcome::Panicked);
     E::panicked(payload, slot)
 }
@@ -172,18 +205,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let slot = self.0;
-        if panicking() && !slot.is_unwinding() {
-            slot.settle(Outcome::Panicked);
-            if let (Some(run), Some(origin)) = (slot.registry().run(), slot.origin()) {
-                // tokio catches it and hands the payload to the task's handle, which says so when
-                // it is read. Nobody says so when it is not: then this comes up at the end.
-                let problem = || Problem::Panicked("a destructor panicked".into());
-                run.failed(&origin, problem());
-                if matches!(origin.kind, Kind::Main | Kind::Callback | Kind::Hook) {
-                    run.unhandled(origin, problem());
-                }
-            }
-        }
         if slot.is_critical() {
             critical_ended(slot, Problem::Ended);
         }
@@ -197,7 +218,7 @@ impl<T> Ending<T> for Plain {
         Output::Value(value)
     }
 
-    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<T> {
+    fn panicked(payload: Payload, slot: &'static Slot) -> Output<T> {
         if slot.is_critical() {
             critical_ended(slot, Problem::Panicked(message(&*payload)));
         }
@@ -229,7 +250,7 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> Ending<Result<T, E>> for Fallible
         }
     }
 
-    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<Result<T, E>> {
+    fn panicked(payload: Payload, slot: &'static Slot) -> Output<Result<T, E>> {
         Plain::panicked(payload, slot)
     }
 }
@@ -261,7 +282,7 @@ impl Ending<ExitCode> for Main {
         tell(slot, Command::MainEnded(end))
     }
 
-    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<ExitCode> {
+    fn panicked(payload: Payload, slot: &'static Slot) -> Output<ExitCode> {
         tell(slot, Command::MainEnded(MainEnd::Panicked(payload)))
     }
 }
@@ -279,7 +300,7 @@ impl Ending<CallbackResult> for Callback {
         }
     }
 
-    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<CallbackResult> {
+    fn panicked(payload: Payload, slot: &'static Slot) -> Output<CallbackResult> {
         tell(
             slot,
             Command::CallbackFailed(Problem::Panicked(message(&*payload))),
@@ -293,7 +314,7 @@ impl Ending<()> for Hook {
         hook_ended(slot, None)
     }
 
-    fn panicked(payload: Box<dyn Any + Send>, slot: &'static Slot) -> Output<()> {
+    fn panicked(payload: Payload, slot: &'static Slot) -> Output<()> {
         hook_ended(slot, Some(message(&*payload)))
     }
 }

@@ -2,8 +2,8 @@
 //! the word to close, and puts together the `Exit`.
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::pin::{Pin, pin};
+use std::panic::Location;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -315,12 +315,12 @@ impl Launched {
                 .as_pin_mut()
                 .is_some_and(|main| main.poll(cx).is_ready());
             if ended {
-                drop_in_place(main.as_mut());
+                main.set(None);
             }
             closing.as_mut().poll(cx)
         })
         .await;
-        drop_in_place(main);
+        main.set(None);
         most
     }
 
@@ -422,12 +422,6 @@ impl Launched {
             panic,
         )
     }
-}
-
-/// Drops main where it is. A destructor of its that panics is in the report, and no reason to stop
-/// shutting down.
-fn drop_in_place<T>(mut main: Pin<&mut Option<T>>) {
-    let _ = catch_unwind(AssertUnwindSafe(|| main.set(None)));
 }
 
 /// What a panic was raised with.
