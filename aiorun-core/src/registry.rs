@@ -56,8 +56,8 @@ const SHARDS: usize = if cfg!(aiorun_loom) { 1 } else { 8 };
 const CHUNK: usize = if cfg!(aiorun_loom) { 2 } else { 64 };
 /// Ids that a shard takes from the process at once.
 const ID_BLOCK: u64 = 64;
-/// In the gate: not every task is marked yet, so nobody acts on a cancellation. Otherwise a task
-/// that runs could see its child cancelled before itself.
+/// In the gate: not every task is marked yet, so those that are wait for the wake that follows.
+/// Otherwise a task that runs could see its child cancelled before itself.
 const SWEEPING: u64 = 1 << 7;
 /// The end of a free list.
 const NOTHING: u32 = u32::MAX;
@@ -170,6 +170,8 @@ struct Body {
 pub(crate) enum Verdict {
     Poll,
     Drop,
+    /// Neither: it is about to be woken.
+    Wait,
 }
 
 impl Slot {
@@ -228,12 +230,7 @@ impl Slot {
         let mut body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
         let mut stale = None;
-        let sweeping = self.registry.gate.load(SeqCst) & SWEEPING != 0;
-        let cancelled = flags & CANCEL != 0 && !sweeping;
         let mut next = flags & !NEW;
-        if cancelled {
-            next &= !CANCEL;
-        }
         let verdict = if flags & FORCE != 0 {
             // A plain task that was cut before it could receive its cancellation did not refuse.
             let plain = flags & (TOLD | LATE | PROTECTED | COOPERATIVE | GIVEN_UP) == 0;
@@ -242,12 +239,17 @@ impl Slot {
                 lock_std(&self.registry.refused).extend(Id::new(body.id));
             }
             Verdict::Drop
-        } else if cancelled && flags & COOPERATIVE == 0 {
+        } else if flags & CANCEL == 0 {
+            stale = body.waker.replace(waker);
+            Verdict::Poll
+        } else if self.registry.gate.load(SeqCst) & SWEEPING != 0 {
+            stale = body.waker.replace(waker);
+            Verdict::Wait
+        } else if flags & COOPERATIVE == 0 {
+            next &= !CANCEL;
             Verdict::Drop
         } else {
-            if cancelled {
-                next |= TOLD;
-            }
+            next = next & !CANCEL | TOLD;
             stale = body.waker.replace(waker);
             Verdict::Poll
         };

@@ -100,12 +100,18 @@ impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let slot = this.place.0;
-        if slot.needs_attention() && slot.attend(cx.waker()) == Verdict::Drop {
-            // It is suspended, or was never polled.
-            return Poll::Ready(match discard(this.future) {
-                Ok(()) => Output::Cancelled,
-                Err(payload) => panicked::<_, E>(payload, slot),
-            });
+        if slot.needs_attention() {
+            match slot.attend(cx.waker()) {
+                Verdict::Poll => {}
+                Verdict::Wait => return Poll::Pending,
+                // It is suspended, or was never polled.
+                Verdict::Drop => {
+                    return Poll::Ready(match discard(this.future) {
+                        Ok(()) => Output::Cancelled,
+                        Err(payload) => panicked::<_, E>(payload, slot),
+                    });
+                }
+            }
         }
         let result = {
             let _running = Running::new(slot);

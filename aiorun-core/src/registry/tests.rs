@@ -246,6 +246,7 @@ fn what_is_born_during_the_shutdown() {
     let job = parent(Kind::Blocking, 0);
     bench.registry.set_phase(Phase::Cancelling);
     let early = bench.child_of(Some(untold), Kind::Async, 0).0;
+    assert_eq!(early.attend(&waker), Verdict::Wait, "until all are marked");
     bench.registry.cancel_all();
     assert_eq!(told.attend(&waker), Verdict::Poll);
 
