@@ -240,6 +240,24 @@ impl Child {
         }
     }
 
+    /// Waits until it has a handler for the signal. Returns at once where the system does not tell.
+    pub(crate) fn wait_until_it_catches(&self, signal: Signal) {
+        let status = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let bit = 1_u64 << (signal.as_raw() - 1);
+        let caught = |status: &str| {
+            let mask = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        };
+        while Instant::now() < self.until {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            if caught(&status).is_none_or(|mask| mask & bit != 0) {
+                return;
+            }
+        }
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.signal_to(self.pid(), signal);

@@ -10,13 +10,13 @@ mod case;
 mod child;
 mod drain;
 mod ended;
+mod entry;
 mod example;
 mod exit_code;
 mod failure;
 mod leftover;
 mod limit;
 mod log;
-mod macros;
 mod namespace;
 mod python;
 mod repeat;
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     cases.module("log", log::register);
     cases.module("accounting", accounting::register);
     cases.module("leftover", leftover::register);
-    cases.module("macros", macros::register);
+    cases.module("entry", entry::register);
     cases.module("namespace", namespace::register);
     match Scene::asked_for() {
         Some((name, scene)) => cases.play(&name, &scene),

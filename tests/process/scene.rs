@@ -43,6 +43,8 @@ impl Scene {
     /// The scenario this process is to play, if it is a child; shows the log if that is wanted.
     pub(crate) fn asked_for() -> Option<(String, Self)> {
         let name = std::env::var(SCENARIO).ok()?;
+        #[cfg(target_os = "linux")]
+        die_with_the_parent();
         let flavor = std::env::var(FLAVOR)
             .unwrap_or_default()
             .parse()
@@ -81,6 +83,14 @@ impl Scene {
     pub(crate) fn is(&self, variant: &str) -> bool {
         self.variant == variant
     }
+}
+
+/// Nothing is left behind when somebody ends the suite half-way.
+#[cfg(target_os = "linux")]
+fn die_with_the_parent() {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    // At worst the child lives on.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
 }
 
 /// Tells the parent that it may go on.

@@ -1,0 +1,27 @@
+//! The public interface, from inside: whole runs, tasks, shutdowns, failures, and the test
+//! attribute. No real signal and, but for limits that have to expire, no real clock:
+//! `Handle::raise` stands in for the kernel.
+
+#![cfg(all(feature = "macros", feature = "multi-thread", feature = "signals"))]
+
+mod attribute;
+mod callback;
+mod cancellation;
+mod delay;
+mod exit_code;
+mod failure;
+mod handler;
+mod hook;
+mod join;
+mod life;
+mod limit;
+mod newcomer;
+mod options;
+mod owner;
+mod paused;
+mod repeat;
+mod shutdown;
+mod stop;
+mod supervise;
+mod task;
+mod trial;

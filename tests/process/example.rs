@@ -1,0 +1,221 @@
+//! The examples, each driven as a user would drive it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+
+use crate::child::Program;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let tests: [(&str, fn()); 11] = [
+        ("echo_server_and_client", echo),
+        ("echo_server_on_a_taken_address", taken_address),
+        ("hello", hello),
+        ("shutdown_waits_for", shutdown_waits_for),
+        ("stop_on_unhandled_errors", stop_on_unhandled_errors),
+        ("shutdown_callback", shutdown_callback),
+        ("on_exit", on_exit),
+        ("executor", executor),
+        ("embedded", embedded),
+        ("current_thread", current_thread),
+        ("each_says_what_to_type_and_has_a_test", each_has_a_test),
+    ];
+    let trial = |(name, test): (&str, fn())| {
+        Trial::test(format!("example::{name}"), move || {
+            test();
+            Ok(())
+        })
+    };
+    tests.into_iter().map(trial).collect()
+}
+
+/// Builds all examples, once; their executables by name.
+fn executables() -> &'static BTreeMap<String, PathBuf> {
+    static EXECUTABLES: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    EXECUTABLES.get_or_init(|| {
+        let build = escargot::CargoBuild::new().examples().current_release();
+        let messages = build.manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        let messages = messages.exec().expect("cargo builds the examples");
+        let mut found = BTreeMap::new();
+        for message in messages {
+            let message = message.expect("the examples compile");
+            let message = message.decode().expect("cargo's messages");
+            if let escargot::format::Message::CompilerArtifact(artifact) = message {
+                let name = artifact.target.name.to_string();
+                found.extend(artifact.executable.map(|path| (name, path.into_owned())));
+            }
+        }
+        found
+    })
+}
+
+fn example(name: &str, arguments: &[&str]) -> Program {
+    let path = executables()
+        .get(name)
+        .unwrap_or_else(|| panic!("there is no example {name}"));
+    Program::example(path.clone(), arguments)
+}
+
+fn echo() {
+    let mut server = example("echo_server", &["--addr", "127.0.0.1:0"]).start();
+    let line = server.wait_for("listening on ");
+    let address = line.trim_start_matches("listening on ");
+    let client = example("echo_client", &["--addr", address]).run();
+    client
+        .exited(0)
+        .says_once("the server says: hello")
+        .complains_not();
+    server.wait_for("goodbye, 127.0.0.1");
+    // One that stays, until the server tells it to go.
+    let mut stream = std::net::TcpStream::connect(address).expect("the server listens");
+    std::io::Write::write_all(&mut stream, b"x").expect("the server reads");
+    std::io::Read::read_exact(&mut stream, &mut [0]).expect("the server answers");
+    server.signal(Signal::INT);
+    let ended = server.finish();
+    ended
+        .exited(0)
+        .says_times(2, "goodbye, ")
+        .within(Duration::from_secs(10));
+    for words in [
+        "Stopping the loop",
+        "Cancelling task: ",
+        "connection of ",
+        "Leaving. Bye!",
+    ] {
+        ended.says(words);
+    }
+}
+
+fn taken_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let ended = example("echo_server", &["--addr", &address]).run();
+    ended.exited(1).says_once("Error: ");
+    let ended = example("echo_client", &["--help"]).run();
+    ended
+        .exited(1)
+        .says("usage: echo_client [--addr HOST:PORT]");
+}
+
+fn hello() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = example("hello", &[]).start();
+        child.wait_for("hello from a task");
+        child.signal(signal);
+        child.finish().exited(0).complains_not();
+    }
+}
+
+fn shutdown_waits_for() {
+    let started = Instant::now();
+    let mut child = example("shutdown_waits_for", &[]).start();
+    child.wait_for("working");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended
+        .exited(0)
+        .in_order(&["oh noes!", "done!"])
+        .complains_not();
+    assert!(ended.line("oh noes!").at - ended.told < Duration::from_secs(3));
+    assert!(started.elapsed() >= Duration::from_secs(3));
+}
+
+fn stop_on_unhandled_errors() {
+    let ended = example("stop_on_unhandled_errors", &[]).run();
+    ended
+        .exited(1)
+        .says_once("no number: invalid digit found in string");
+    ended.says_in_a_line(&["`price feed`", "examples/stop_on_unhandled_errors.rs"]);
+    ended.says_once("the exchange has closed the connection");
+}
+
+fn shutdown_callback() {
+    let mut child = example("shutdown_callback", &[]).start();
+    child.wait_for("working");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended.exited(0).complains_not();
+    ended.in_order(&[
+        "last orders!",
+        "the bar is closed",
+        "the worker is cancelled",
+    ]);
+}
+
+fn on_exit() {
+    let mut child = example("on_exit", &[]).start();
+    child.wait_for("working");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended.exited(0).complains_not();
+    ended.in_order(&[
+        "the worker has ended",
+        "the cache is closed",
+        "the database is closed",
+    ]);
+}
+
+fn executor() {
+    let mut child = example("executor", &[]).start();
+    child.wait_for("six jobs are on their way");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended
+        .exited(0)
+        .says_times(6, " is done")
+        .never_says("the sum")
+        .complains_not();
+}
+
+fn embedded() {
+    let mut child = example("embedded", &[]).start();
+    child.wait_for("the guest is there");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended.exited(0).complains_not();
+    ended.in_order(&[
+        "the guest has cleaned up",
+        "the host goes on: signal SIGINT",
+        "spawned",
+    ]);
+}
+
+fn current_thread() {
+    let mut child = example("current_thread", &[]).start();
+    child.wait_for("tick 3");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended
+        .exited(0)
+        .says("tock 2, on main's thread: true")
+        .never_says("false")
+        .complains_not();
+}
+
+fn each_has_a_test() {
+    let sources = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
+    let tests = include_str!("example.rs");
+    for source in sources.expect("there are examples") {
+        let path = source.expect("a file").path();
+        let name = path
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        assert!(
+            tests.contains(&format!("example(\"{name}\"")),
+            "{name} has no test"
+        );
+        let text = std::fs::read_to_string(&path).expect("a text");
+        let typed = format!("cargo run --example {name}");
+        assert!(
+            text.starts_with("//!") && text.contains(&typed),
+            "{name} does not say what to type"
+        );
+        assert!(text.lines().count() <= 65, "{name} is too long");
+    }
+}

@@ -1,0 +1,423 @@
+//! Whatever does not end: the program does, within its limit, and names the culprit.
+
+use std::process::{ExitCode, Termination};
+use std::thread;
+use std::time::Duration;
+
+use aiorun::Flavor;
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::oneshot;
+
+use crate::case::Cases;
+use crate::ended::Ended;
+use crate::scene::{
+    AGES, Farewell, SINGLE_THREADED, Scene, block, idle, ready, ready_and_idle, spin,
+};
+
+const LIMIT: Duration = Duration::from_secs(1);
+/// Far more than the limit, and far less than what the culprits would take.
+const MOST: Duration = Duration::from_secs(10);
+/// The exit code when the thread that called `run` is stuck.
+const STUCK: i32 = 70;
+
+pub(crate) fn register(cases: &mut Cases) {
+    stuck_threads(cases);
+    full_pipes(cases);
+    foreign_code(cases);
+    tasks_without_end(cases);
+}
+
+fn stuck_threads(cases: &mut Cases) {
+    cases.on(
+        &[Flavor::MultiThread],
+        "stuck_workers",
+        stuck_workers,
+        |program| {
+            for variant in ["block", "spin"] {
+                let ended = program.variant(variant).run();
+                ended.exited(1).within(MOST).says_once("AFTER");
+                ended.says_in_a_line(&["`hog 0`", "tests/process/limit.rs", "running on"]);
+                ended.says_in_a_line(&["`hog 1`", "tests/process/limit.rs", "running on"]);
+            }
+        },
+    );
+    cases.on(
+        &[Flavor::MultiThread],
+        "stuck_workers_and_a_signal",
+        stuck_workers,
+        |program| {
+            for signal in [Signal::INT, Signal::TERM] {
+                let ended = program.variant("wait").stop_by(signal);
+                ended
+                    .exited(1)
+                    .within(MOST)
+                    .says_once("AFTER")
+                    .says("`hog 1`");
+            }
+        },
+    );
+    cases.on(
+        &SINGLE_THREADED,
+        "the_thread_is_stuck",
+        stuck_thread,
+        |program| {
+            for variant in ["block", "spin"] {
+                let ended = program.variant(variant).stop_by(Signal::TERM);
+                ended.exited(STUCK).within(MOST).never_says("AFTER");
+                ended.says_in_a_line(&["`hog`", "tests/process/limit.rs", "running on"]);
+            }
+        },
+    );
+    cases.on(
+        &SINGLE_THREADED,
+        "the_thread_is_stuck_and_nobody_reads",
+        stuck_thread,
+        |program| {
+            let program = program.variant("block");
+            program
+                .with_full_stderr()
+                .stop_by(Signal::TERM)
+                .exited(STUCK)
+                .within(MOST);
+        },
+    );
+    cases.on(
+        &SINGLE_THREADED,
+        "the_thread_is_stuck_and_the_log_is_full",
+        stuck_thread,
+        |program| {
+            let program = program.variant("block").logging();
+            program
+                .with_full_stderr()
+                .stop_by(Signal::TERM)
+                .exited(STUCK)
+                .within(MOST);
+        },
+    );
+    cases.every_flavor("main_is_stuck", stuck_main, |program| {
+        program
+            .stop_by(Signal::TERM)
+            .exited(STUCK)
+            .within(MOST)
+            .says_in_a_line(&["main", "limit.rs"]);
+    });
+}
+
+fn full_pipes(cases: &mut Cases) {
+    cases.every_flavor("a_full_standard_error_stops_nobody", simple, |program| {
+        program
+            .with_full_stderr()
+            .stop_by(Signal::TERM)
+            .exited(0)
+            .within(MOST);
+    });
+    cases.every_flavor("a_full_log_stops_nobody", simple, |program| {
+        program
+            .logging()
+            .with_full_stderr()
+            .stop_by(Signal::TERM)
+            .exited(0)
+            .within(MOST);
+    });
+    cases.every_flavor("an_endless_job", endless_jobs, |program| {
+        let ended = program.stop_by(Signal::TERM);
+        ended
+            .exited(1)
+            .within(MOST)
+            .says_in_a_line(&["`endless`", "tests/process/limit.rs"]);
+        ended
+            .says_in_a_line(&["`queued behind it`", "queued"])
+            .says_once("AFTER");
+    });
+    cases.every_flavor("a_read_of_standard_input", reader, |program| {
+        let ended = program.with_open_stdin().stop_by(Signal::INT);
+        ended
+            .exited(0)
+            .within(Duration::from_secs(5))
+            .complains_not();
+    });
+}
+
+fn foreign_code(cases: &mut Cases) {
+    cases.on(
+        &[Flavor::MultiThread],
+        "a_destructor_that_blocks",
+        destructor,
+        |program| {
+            in_time(&program.stop_by(Signal::TERM)).says_once("AFTER");
+        },
+    );
+    cases.on(
+        &SINGLE_THREADED,
+        "a_destructor_that_blocks_the_thread",
+        destructor,
+        |program| {
+            let ended = program.stop_by(Signal::TERM);
+            ended
+                .exited(STUCK)
+                .within(MOST)
+                .says_in_a_line(&["`culprit`", "limit.rs"]);
+        },
+    );
+    cases.every_flavor("a_callback_that_never_returns", callback, |program| {
+        for variant in ["sync", "async"] {
+            let ended = program.variant(variant).stop_by(Signal::TERM);
+            ended
+                .exited(1)
+                .within(MOST)
+                .says("shutdown callback")
+                .says("limit.rs");
+            ended
+                .says_once("main cleaned up")
+                .says_once("the hook has run")
+                .says_once("AFTER");
+        }
+    });
+    cases.every_flavor("a_hook_that_never_ends", hook, |program| {
+        let ended = program.variant("pends").stop_by(Signal::TERM);
+        in_time(&ended)
+            .says_once("the other hook")
+            .says_once("AFTER");
+        let ended = program.variant("blocks").stop_by(Signal::TERM);
+        if program.is_multi_thread() {
+            in_time(&ended)
+                .says_once("the other hook")
+                .says_once("AFTER");
+        } else {
+            ended
+                .exited(STUCK)
+                .within(MOST)
+                .says_in_a_line(&["`culprit`", "limit.rs"]);
+        }
+    });
+}
+
+fn tasks_without_end(cases: &mut Cases) {
+    cases.every_flavor(
+        "a_cooperative_task_that_does_not_listen",
+        cooperative,
+        |program| {
+            in_time(&program.stop_by(Signal::TERM))
+                .says_once("culprit dropped")
+                .says_once("AFTER");
+        },
+    );
+    cases.every_flavor("a_protected_task_that_never_ends", protected, |program| {
+        in_time(&program.stop_by(Signal::TERM))
+            .says_once("culprit dropped")
+            .says_once("AFTER");
+    });
+    cases.every_flavor("tasks_that_start_others_for_ever", breeders, |program| {
+        program
+            .stop_by(Signal::TERM)
+            .exited(1)
+            .within(MOST)
+            .says_once("AFTER");
+    });
+    cases.every_flavor("no_time_at_all", no_time, |program| {
+        program
+            .stop_by(Signal::TERM)
+            .exited(1)
+            .within(MOST)
+            .says_once("AFTER");
+    });
+    cases.every_flavor("strays_are_dropped_and_counted", strays, |program| {
+        let ended = program.stop_by(Signal::TERM);
+        ended.exited(0).says_once("stray dropped").says("strays=1");
+    });
+}
+
+/// What all have in common where the thread of `run` is free.
+fn in_time(ended: &Ended) -> &Ended {
+    ended
+        .exited(1)
+        .within(MOST)
+        .says_in_a_line(&["`culprit`", "tests/process/limit.rs"])
+}
+
+fn after(exit: aiorun::Exit) -> ExitCode {
+    println!(
+        "AFTER strays={} {:?}",
+        exit.report.strays,
+        exit.report.shutdown_took()
+    );
+    exit.report()
+}
+
+fn limited(scene: &Scene) -> aiorun::Builder {
+    let mut builder = scene.builder();
+    builder.shutdown_timeout(LIMIT);
+    builder
+}
+
+fn simple(scene: &Scene) -> ExitCode {
+    limited(scene).run(ready_and_idle()).report()
+}
+
+fn stuck_workers(scene: &Scene) -> ExitCode {
+    let spins = scene.is("spin");
+    let stops = !scene.is("wait");
+    after(limited(scene).run(async move {
+        let stuck = (0..2).map(|number| {
+            let (begin, has_begun) = oneshot::channel();
+            aiorun::task(format!("hog {number}")).spawn(async move {
+                begin.send(()).unwrap();
+                if spins { spin() } else { block() }
+            });
+            has_begun
+        });
+        for has_begun in stuck.collect::<Vec<_>>() {
+            has_begun.await.unwrap();
+        }
+        ready();
+        if stops {
+            aiorun::stop();
+        }
+        idle().await;
+    }))
+}
+
+fn stuck_thread(scene: &Scene) -> ExitCode {
+    let spins = scene.is("spin");
+    after(limited(scene).run(async move {
+        aiorun::task("hog").spawn(async move {
+            ready();
+            if spins { spin() } else { block() }
+        });
+        idle().await;
+    }))
+}
+
+fn stuck_main(scene: &Scene) -> ExitCode {
+    after(limited(scene).run(async {
+        ready();
+        block();
+    }))
+}
+
+fn endless_jobs(scene: &Scene) -> ExitCode {
+    after(limited(scene).executor_workers(1).run(async {
+        aiorun::task("endless").spawn_blocking(|| {
+            ready();
+            block();
+        });
+        aiorun::task("queued behind it").spawn_blocking(block);
+        idle().await;
+    }))
+}
+
+fn reader(scene: &Scene) -> ExitCode {
+    scene.run(async {
+        let mut bytes = [0; 10];
+        let mut stdin = tokio::io::stdin();
+        // Polled in this order: the parent hears of it when the read has begun.
+        let _ = tokio::join!(stdin.read(&mut bytes), async { ready() });
+    })
+}
+
+struct Blocks;
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        block();
+    }
+}
+
+fn destructor(scene: &Scene) -> ExitCode {
+    after(limited(scene).run(async {
+        aiorun::task("culprit").spawn(async {
+            let _blocks = Blocks;
+            ready_and_idle().await;
+        });
+        idle().await;
+    }))
+}
+
+fn callback(scene: &Scene) -> ExitCode {
+    let mut builder = scene.builder();
+    builder.timeout_task_shutdown(LIMIT / 2);
+    if scene.is("sync") {
+        builder.shutdown_callback(block);
+    } else {
+        builder.shutdown_callback(idle);
+    }
+    after(builder.run(async {
+        aiorun::on_exit("say so", async { println!("the hook has run") });
+        let _farewell = Farewell("main cleaned up");
+        ready_and_idle().await;
+    }))
+}
+
+fn hook(scene: &Scene) -> ExitCode {
+    let blocks = scene.is("blocks");
+    after(limited(scene).run(async move {
+        aiorun::on_exit("say so", async { println!("the other hook") });
+        aiorun::on_exit("culprit", async move {
+            if blocks {
+                block();
+            }
+            idle().await;
+        });
+        ready_and_idle().await;
+    }))
+}
+
+async fn culprit() {
+    let _farewell = Farewell("culprit dropped");
+    ready_and_idle().await;
+}
+
+fn cooperative(scene: &Scene) -> ExitCode {
+    after(limited(scene).run(async {
+        aiorun::task("culprit").cooperative().spawn(culprit());
+    }))
+}
+
+fn protected(scene: &Scene) -> ExitCode {
+    after(limited(scene).run(async {
+        aiorun::task("culprit").protected().spawn(culprit());
+    }))
+}
+
+/// Each cleanup starts another.
+fn breed() {
+    aiorun::shutdown_waits_for(async {
+        aiorun::stopping().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        breed();
+    });
+}
+
+fn breeders(scene: &Scene) -> ExitCode {
+    after(limited(scene).run(async {
+        breed();
+        ready_and_idle().await;
+    }))
+}
+
+fn no_time(scene: &Scene) -> ExitCode {
+    let mut builder = scene.builder();
+    builder.shutdown_timeout(Duration::ZERO);
+    after(builder.run(async {
+        aiorun::shutdown_waits_for(idle());
+        aiorun::spawn_blocking(|| {
+            ready();
+            thread::sleep(AGES);
+        });
+    }))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what happens to such a task is the question"
+)]
+fn strays(scene: &Scene) -> ExitCode {
+    after(scene.builder().run(async {
+        tokio::spawn(async {
+            let _farewell = Farewell("stray dropped");
+            ready_and_idle().await;
+        });
+        idle().await;
+    }))
+}

@@ -1,0 +1,143 @@
+//! What an operator reads on standard error.
+
+use std::process::{ExitCode, Termination};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+use crate::case::Cases;
+use crate::scene::{Scene, idle, ready, ready_and_idle};
+
+pub(crate) fn register(cases: &mut Cases) {
+    cases.every_flavor("the_words_in_their_order", quiet, |program| {
+        let mut child = program.logging().start_ready();
+        child.wait_for("Running forever.");
+        child.signal(Signal::TERM);
+        let ended = child.finish();
+        ended.exited(0).in_order(&[
+            "Running forever.",
+            "Stopping the loop",
+            "Entering shutdown phase.",
+            "Cancelling pending tasks.",
+            "Running pending tasks till complete",
+            "Waiting for executor shutdown.",
+            "Leaving. Bye!",
+        ]);
+        ended.in_order(&[
+            "Entering shutdown phase.",
+            "Cancelling task: task `idler`",
+            "Leaving",
+        ]);
+        ended.says_in_a_line(&["DEBUG", "aiorun", "`idler`", "tests/process/log.rs"]);
+        ended.says_in_a_line(&["INFO", "Leaving. Bye!", "SIGTERM", "spawned"]);
+        ended.never_says("WARN").never_says("ERROR");
+    });
+    cases.every_flavor(
+        "without_a_subscriber_only_trouble_is_shown",
+        troubled,
+        |program| {
+            let ended = program.stop_by(Signal::TERM);
+            ended
+                .exited(1)
+                .says_once("aiorun: error: ")
+                .says_once("aiorun: warning: ");
+            for words in [
+                "Stopping the loop",
+                "Running forever",
+                "Leaving. Bye!",
+                "Cancelling",
+            ] {
+                ended.never_says(words);
+            }
+        },
+    );
+    cases.every_flavor(
+        "nothing_in_a_name_steers_the_terminal",
+        hostile,
+        |program| {
+            for program in [program.clone(), program.logging()] {
+                let mut child = program.start_ready();
+                child.signal(Signal::USR1);
+                child.wait_for("evil");
+                child.signal(Signal::TERM);
+                let ended = child.finish();
+                ended
+                    .exited(1)
+                    .says("evil")
+                    .says("broken pipe")
+                    .says("bad hook");
+                for control in ['\u{1b}', '\u{7}', '\r', '\u{202e}', '\u{9b}'] {
+                    ended.never_says(&control.to_string());
+                }
+            }
+        },
+    );
+    cases.every_flavor(
+        "every_5_seconds_it_says_what_it_waits_for",
+        slow,
+        |program| {
+            for program in [program.clone(), program.logging()] {
+                let ended = program.stop_by(Signal::TERM);
+                ended
+                    .exited(0)
+                    .says_in_a_line(&["Still waiting, cancelling"]);
+                ended.in_order(&["Still waiting", "`slow`"]);
+                let after = ended.line("Still waiting").at - ended.told;
+                assert!(
+                    after >= Duration::from_millis(4900),
+                    "already after {after:?}"
+                );
+                assert!(after < Duration::from_secs(20), "only after {after:?}");
+            }
+        },
+    );
+}
+
+fn quiet(scene: &Scene) -> ExitCode {
+    scene.run(async {
+        aiorun::task("idler").spawn(ready_and_idle());
+    })
+}
+
+fn troubled(scene: &Scene) -> ExitCode {
+    let mut builder = scene.builder();
+    builder.timeout_task_shutdown(Duration::from_millis(100));
+    builder
+        .run(async {
+            aiorun::spawn_fallible(async { Err::<(), _>("nobody cares") });
+            aiorun::shutdown_waits_for(idle());
+            sleep(Duration::from_millis(20)).await;
+            ready();
+        })
+        .report()
+}
+
+const HOSTILE: &str = "evil\u{1b}[31m\r\n\u{7}\u{202e}\u{9b}2J";
+
+fn hostile(scene: &Scene) -> ExitCode {
+    let mut builder = scene.builder();
+    builder
+        .timeout_task_shutdown(Duration::from_millis(100))
+        .dump_signal(aiorun::Signal::USR1);
+    builder
+        .run(async {
+            aiorun::on_exit(format!("bad hook {HOSTILE}"), async { idle().await });
+            aiorun::task(HOSTILE).protected().spawn(idle());
+            aiorun::task(HOSTILE)
+                .spawn_fallible(async { Err::<(), _>(format!("broken pipe {HOSTILE}")) });
+            sleep(Duration::from_millis(20)).await;
+            ready();
+        })
+        .report()
+}
+
+fn slow(scene: &Scene) -> ExitCode {
+    scene.run(async {
+        aiorun::task("slow").protected().spawn(async {
+            ready();
+            aiorun::stopping().await;
+            sleep(Duration::from_millis(6500)).await;
+        });
+    })
+}
