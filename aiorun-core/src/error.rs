@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::output::Origin;
-use crate::task::{Id, Kind, Label, TaskInfo};
+use crate::task::{Id, Kind, TaskInfo};
 use crate::text::{Count, Printable, PrintableLines, Short};
 
 /// Why a run was no success: [`Exit::error`](crate::Exit::error).
@@ -126,7 +126,7 @@ impl UnhandledError {
 
     /// The name it was given, if any.
     pub fn name(&self) -> Option<&str> {
-        self.origin.name.as_deref().map(|name| &**name)
+        self.origin.name()
     }
 
     /// Where it was spawned.
@@ -152,21 +152,7 @@ impl UnhandledError {
 
 impl fmt::Display for UnhandledError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin {
-            id,
-            name,
-            location,
-            kind,
-        } = &self.origin;
-        write!(
-            f,
-            "{} (spawned at {location}) ",
-            Label {
-                kind: *kind,
-                id: *id,
-                name
-            }
-        )?;
+        write!(f, "{} ", self.origin)?;
         let message = PrintableLines(&self.message);
         match self.how {
             How::Panicked => write!(f, "panicked: {message}"),

@@ -12,7 +12,7 @@ use tokio::task;
 
 use crate::output::{Origin, Output, message};
 use crate::registry::Slot;
-use crate::task::{Id, Label};
+use crate::task::Id;
 use crate::text::PrintableLines;
 
 /// Awaits a task and can stop it: what [`spawn`](crate::spawn()) and its like return.
@@ -262,7 +262,7 @@ impl JoinError {
 
     /// The name it was given, if any.
     pub fn name(&self) -> Option<&str> {
-        self.origin.name.as_deref().map(|name| &**name)
+        self.origin.name()
     }
 
     /// Where it was spawned.
@@ -281,21 +281,7 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin {
-            id,
-            name,
-            location,
-            kind,
-        } = &self.origin;
-        write!(
-            f,
-            "{} (spawned at {location}) ",
-            Label {
-                kind: *kind,
-                id: *id,
-                name
-            }
-        )?;
+        write!(f, "{} ", self.origin)?;
         match self.message() {
             None => f.write_str("was cancelled"),
             Some(message) => write!(f, "panicked: {}", PrintableLines(message)),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::registry::Name;
 use crate::run::Run;
-use crate::task::{Id, Kind};
+use crate::task::{Id, Kind, Label};
 
 /// An error of any type, as failures carry it.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -33,6 +33,23 @@ pub(crate) struct Origin {
     pub(crate) name: Name,
     pub(crate) location: &'static Location<'static>,
     pub(crate) kind: Kind,
+}
+
+impl Origin {
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref().map(|name| &**name)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = Label {
+            kind: self.kind,
+            id: self.id,
+            name: self.name(),
+        };
+        write!(f, "{label} (spawned at {})", self.location)
+    }
 }
 
 /// A failure that is there to be seen by somebody.

@@ -399,7 +399,7 @@ impl Slot {
         };
         Some(TaskInfo {
             id,
-            name: body.name.clone(),
+            name: body.name.as_deref().cloned(),
             location: body.location,
             kind,
             age: Duration::from_micros(clock().saturating_sub(body.born)),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::join::JoinHandle;
-use crate::registry::{Birth, COOPERATIVE, CRITICAL, Name, PROTECTED};
+use crate::registry::{Birth, COOPERATIVE, CRITICAL, PROTECTED};
 use crate::spawn;
 use crate::text::{Printable, Short};
 
@@ -161,7 +161,8 @@ impl fmt::Display for State {
 pub struct TaskInfo {
     /// Its identity.
     pub id: Id,
-    pub(crate) name: Name,
+    /// The name it was given, if any.
+    pub name: Option<Cow<'static, str>>,
     /// Where it was spawned.
     pub location: &'static Location<'static>,
     /// What sort of work it is.
@@ -180,9 +181,9 @@ pub struct TaskInfo {
 }
 
 impl TaskInfo {
-    /// The name it was given, if any.
+    /// [`TaskInfo::name`] as a text.
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref().map(|name| &**name)
+        self.name.as_deref()
     }
 }
 
@@ -191,7 +192,7 @@ impl TaskInfo {
         Label {
             kind: self.kind,
             id: self.id,
-            name: &self.name,
+            name: self.name(),
         }
     }
 }
@@ -222,7 +223,7 @@ impl fmt::Display for TaskInfo {
 pub(crate) struct Label<'a> {
     pub(crate) kind: Kind,
     pub(crate) id: Id,
-    pub(crate) name: &'a Name,
+    pub(crate) name: Option<&'a str>,
 }
 
 impl fmt::Display for Label<'_> {
