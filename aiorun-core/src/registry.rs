@@ -382,10 +382,11 @@ impl Slot {
 
     /// A look at the task from outside.
     fn info(&self) -> Option<TaskInfo> {
-        self.describe(&lock(&self.body))
+        self.describe(&lock(&self.body), clock())
     }
 
-    fn describe(&self, body: &Body) -> Option<TaskInfo> {
+    /// What is known of it as of `now`, a time of [`clock`].
+    fn describe(&self, body: &Body, now: u64) -> Option<TaskInfo> {
         let id = Id::new(body.id)?;
         let flags = self.flags.load(Acquire);
         let kind = kind_of(flags);
@@ -402,7 +403,7 @@ impl Slot {
             name: body.name.as_deref().cloned(),
             location: body.location,
             kind,
-            age: Duration::from_micros(clock().saturating_sub(body.born)),
+            age: Duration::from_micros(now.saturating_sub(body.born)),
             state,
             protected: flags & PROTECTED != 0,
             cooperative: flags & COOPERATIVE != 0,
@@ -712,11 +713,12 @@ impl Registry {
     /// Ends, at its next poll, every task that `applies`. Returns what they were doing.
     pub(crate) fn force(&self, applies: impl Fn(Kind) -> bool) -> Vec<TaskInfo> {
         let mut forced = Vec::new();
+        let now = clock();
         for slot in self.slots() {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
             if body.id != 0 && flags & GIVEN_UP == 0 && applies(kind_of(flags)) {
-                forced.extend(slot.describe(&body));
+                forced.extend(slot.describe(&body, now));
                 slot.flags.fetch_or(FORCE, Release);
             }
         }
@@ -775,12 +777,14 @@ impl Registry {
     /// Everything that lives, oldest first. `awaited` leaves out what was given up.
     pub(crate) fn tasks(&self, awaited: bool) -> Vec<TaskInfo> {
         let awaited = |slot: &Slot| !awaited || slot.flags.load(Relaxed) & GIVEN_UP == 0;
+        // One moment for all: a walk that is interrupted must not make the later ones look older.
+        let now = clock();
         let mut tasks: Vec<_> = self
             .slots()
             .filter(|slot| awaited(slot))
-            .filter_map(Slot::info)
+            .filter_map(|slot| slot.describe(&lock(&slot.body), now))
             .collect();
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.age));
+        tasks.sort_by_key(|task| (std::cmp::Reverse(task.age), task.id));
         tasks
     }
 }

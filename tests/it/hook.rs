@@ -120,19 +120,16 @@ fn one_that_hangs_has_half_of_what_is_left() {
     for flavor in FLAVORS {
         let log = Log::default();
         let mut builder = builder(flavor);
-        let exit = attempt(
-            builder.shutdown_timeout(Duration::from_millis(400)),
-            async {
-                let hook = log.clone();
-                aiorun::on_exit("older", async move { hook.say("older") });
-                let told = log.on_drop("dropped");
-                aiorun::on_exit("hangs", async {
-                    let _told = told;
-                    forever().await;
-                });
-                aiorun::stop();
-            },
-        );
+        let exit = attempt(builder.shutdown_timeout(Duration::from_secs(2)), async {
+            let hook = log.clone();
+            aiorun::on_exit("older", async move { hook.say("older") });
+            let told = log.on_drop("dropped");
+            aiorun::on_exit("hangs", async {
+                let _told = told;
+                forever().await;
+            });
+            aiorun::stop();
+        });
         assert_eq!(log.lines(), ["dropped", "older"]);
         let hook = &exit.report.hooks[0];
         assert_eq!((hook.name(), hook.is_success()), ("hangs", false));
@@ -147,17 +144,15 @@ fn one_that_blocks_is_left_behind() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let log = Log::default();
     let mut builder = builder(aiorun::Flavor::MultiThread);
-    let exit = attempt(
-        builder.shutdown_timeout(Duration::from_millis(400)),
-        async {
-            let hook = log.clone();
-            aiorun::on_exit("older", async move { hook.say("older") });
-            aiorun::on_exit("blocks", async move {
-                let _ = released.recv();
-            });
-            aiorun::stop();
-        },
-    );
+    // Enough for the other one, however busy the machine is.
+    let exit = attempt(builder.shutdown_timeout(Duration::from_secs(4)), async {
+        let hook = log.clone();
+        aiorun::on_exit("older", async move { hook.say("older") });
+        aiorun::on_exit("blocks", async move {
+            let _ = released.recv();
+        });
+        aiorun::stop();
+    });
     drop(release);
     assert_eq!(log.lines(), ["older"]);
     assert!(!exit.report.hooks[0].is_success());

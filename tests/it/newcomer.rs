@@ -290,17 +290,17 @@ fn what_the_close_drops_may_try_and_nothing_panics() {
         let log = Log::default();
         let exit = run(&mut builder(flavor), async {
             let log = log.clone();
+            let tries = OnDrop::new(move || {
+                let task = aiorun::spawn(async { panic!("never runs") });
+                let job = aiorun::spawn_blocking(|| ());
+                aiorun::on_exit("never runs", async { panic!("never runs") });
+                drop((task, job));
+                log.say("tried");
+            });
             tokio::spawn(async move {
-                let _tries = OnDrop::new(move || {
-                    let task = aiorun::spawn(async { panic!("never runs") });
-                    let job = aiorun::spawn_blocking(|| ());
-                    aiorun::on_exit("never runs", async { panic!("never runs") });
-                    drop((task, job));
-                    log.say("tried");
-                });
+                let _tries = tries;
                 forever().await;
             });
-            give_way().await;
             aiorun::stop();
         });
         assert_eq!(log.lines(), ["tried"]);

@@ -67,3 +67,33 @@ impl RepeatedExit {
 pub(super) fn number(_: Signal) -> Option<i32> {
     None
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::process::{Signal as Real, getpid, kill_process};
+
+    use crate::signals::Signal;
+    use crate::{Builder, StopReason};
+
+    #[test]
+    fn ctrl_c_stops_the_program_and_is_not_lost_in_a_second_run() {
+        for _ in 0..2 {
+            let exit = Builder::new().run(async {
+                kill_process(getpid(), Real::INT).unwrap();
+                std::future::pending::<()>().await;
+            });
+            assert_eq!(exit.reason, StopReason::Signal(Signal::INT));
+            assert!(exit.is_success());
+        }
+    }
+
+    #[test]
+    fn a_set_without_ctrl_c_listens_to_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let _entered = runtime.as_ref().unwrap().enter();
+        let signals = super::Signals::install(&[Signal::TERM, Signal::HUP]);
+        assert!(signals.unwrap().is_none());
+    }
+}
