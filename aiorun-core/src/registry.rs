@@ -235,8 +235,7 @@ impl Slot {
             // A plain task that was cut before it could receive its cancellation did not refuse.
             let plain = flags & (TOLD | LATE | PROTECTED | COOPERATIVE | GIVEN_UP) == 0;
             if !(plain && flags & CANCEL != 0) {
-                next = with_outcome(next, Outcome::Refused);
-                lock_std(&self.registry.refused).extend(Id::new(body.id));
+                next = self.refuse(&body, next);
             }
             Verdict::Drop
         } else if flags & CANCEL == 0 {
@@ -261,14 +260,26 @@ impl Slot {
 
     /// For a job, at its start: whether it was cancelled while it was queued.
     pub(crate) fn start_job(&self) -> Verdict {
-        let _body = lock(&self.body);
+        let body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
-        self.flags.store(flags & !NEW, Release);
-        if flags & (CANCEL | FORCE) == 0 {
-            Verdict::Poll
-        } else {
+        let mut next = flags & !NEW;
+        let verdict = if flags & FORCE != 0 {
+            // Only the callback is forced. Its time is over, and it has done nothing.
+            next = self.refuse(&body, next);
             Verdict::Drop
-        }
+        } else if flags & CANCEL != 0 {
+            Verdict::Drop
+        } else {
+            Verdict::Poll
+        };
+        self.flags.store(next, Release);
+        verdict
+    }
+
+    /// Notes that force was needed.
+    fn refuse(&self, body: &Body, flags: u32) -> u32 {
+        lock_std(&self.registry.refused).extend(Id::new(body.id));
+        with_outcome(flags, Outcome::Refused)
     }
 
     /// Notes which thread is polling the task.

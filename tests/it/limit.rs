@@ -226,8 +226,10 @@ fn everybody_has_time_of_their_own() {
                 reach(Phase::Cancelling).await;
                 about(900);
             });
+            let (started, has_started) = tokio::sync::oneshot::channel();
             aiorun::spawn_blocking(move || {
                 assert!(aiorun::time_left().is_none());
+                started.send(()).unwrap();
                 spin_until(&handle, Phase::Stopping);
                 about(500);
                 spin_until(&handle, Phase::Draining);
@@ -240,7 +242,7 @@ fn everybody_has_time_of_their_own() {
                 aiorun::stopping().await;
                 about(1000);
             });
-            give_way().await;
+            has_started.await.unwrap();
             assert!(aiorun::time_left().is_none());
             aiorun::spawn_blocking(aiorun::stop);
             aiorun::stopping().await;

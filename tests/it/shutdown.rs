@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aiorun::task::{Kind, State, TaskInfo};
 use aiorun::{Builder, Flavor, Handle, Phase};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -61,6 +62,14 @@ fn everything_has_its_turn() {
     }
 }
 
+/// Waits until no task but main is inside a poll: one that is may go on to its end.
+async fn all_are_suspended() {
+    let suspended = |task: &TaskInfo| task.kind == Kind::Main || task.state == State::Suspended;
+    while !Handle::current().tasks().iter().all(suspended) {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[test]
 fn all_are_marked_before_the_first_is_woken() {
     for flavor in FLAVORS {
@@ -84,7 +93,7 @@ fn all_are_marked_before_the_first_is_woken() {
                         }
                     });
                 }
-                give_way().await;
+                all_are_suspended().await;
                 aiorun::stop();
             });
             assert_eq!(received.load(Ordering::SeqCst), 0);

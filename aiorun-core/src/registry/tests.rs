@@ -318,6 +318,17 @@ fn a_queued_job_can_be_cancelled_and_shutdown_lets_it_run() {
 }
 
 #[test]
+fn a_callback_whose_time_is_over_before_it_started_has_refused() {
+    let bench = Bench::new();
+    let (slot, id) = bench.task(Kind::Callback, 0);
+    assert_eq!(bench.registry.force(|_| true).len(), 1);
+    assert_eq!(slot.start_job(), Verdict::Drop);
+    slot.free();
+    assert_eq!(bench.registry.take_refused(), [id]);
+    assert_eq!(bench.ended(Outcome::Refused), 1);
+}
+
+#[test]
 fn what_is_given_up_is_refused_however_it_ends() {
     let bench = Bench::new();
     let (slot, id) = bench.task(Kind::Async, 0);
