@@ -32,7 +32,7 @@ use crate::registry::{Birth, Slot};
 use crate::report::{PhaseReport, Report, TaskCounts};
 use crate::reporter::{self, Message};
 use crate::run::{Command, Hook, MainEnd, Run};
-use crate::signals::{Arrival, RepeatedExit, Signal, Signals};
+use crate::signals::{Arrival, HeldBack, RepeatedExit, Signal, Signals};
 use crate::spawn;
 use crate::supervised;
 use crate::sync::lock_std as lock;
@@ -167,6 +167,8 @@ impl ControlThread {
     /// When there is no thread, no descriptor or no handler to be had.
     pub(crate) fn start(setup: Setup) -> io::Result<Self> {
         let (ready, wait) = std::sync::mpsc::sync_channel(1);
+        let held_back = HeldBack::new(setup.signals.iter().copied().chain(setup.dump_signal));
+        let mask = held_back.before();
         let thread = thread::Builder::new()
             .name("aiorun-control".into())
             .spawn(move || {
@@ -179,6 +181,7 @@ impl ControlThread {
                     drop(entered);
                     Ok((runtime, control))
                 });
+                mask.restore();
                 let (runtime, control) = match started {
                     Ok(started) => started,
                     Err(error) => {
@@ -359,7 +362,9 @@ impl Control {
                 heard = true;
                 self.command(command);
             }
-            if quiet && !heard {
+            if heard {
+                self.catch_up();
+            } else if quiet {
                 self.feed(Event::Quiet);
             }
             if changed {
@@ -836,6 +841,7 @@ impl Control {
     }
 
     fn closing(&mut self, strays: usize) {
+        self.feed(Event::Closing);
         self.record.strays = strays;
         self.say(Line::ClosingLoop { strays });
     }

@@ -22,7 +22,7 @@ pub(crate) const CLOSE: Duration = Duration::from_millis(500);
 /// The part of [`CLOSE`] that is not for waiting: the run still has to return.
 const RETURN: Duration = Duration::from_millis(50);
 /// How much later than promised the close may be before its thread counts as stuck.
-const STUCK: Duration = Duration::from_millis(250);
+const STUCK: Duration = Duration::from_millis(500);
 /// How long what was ended by force may take to be gone.
 const GRACE: Duration = Duration::from_millis(100);
 /// The part of [`GRACE`] that is granted even when the budget is used up.
@@ -101,6 +101,8 @@ pub(crate) enum Event {
     Quiet,
     /// There was no hook left to start.
     NoHook,
+    /// The thread that closes the runtime is at it.
+    Closing,
     /// The time of [`Machine::deadline`] has come.
     Deadline,
 }
@@ -221,9 +223,17 @@ impl Machine {
             Event::Abandon => self.abandon(now, &mut actions),
             Event::Quiet => self.quiet(now, &mut actions),
             Event::NoHook => self.enter(Step::Close, now, &mut actions),
+            Event::Closing => self.closing(now),
             Event::Deadline => self.expired(now, &mut actions),
         }
         actions
+    }
+
+    /// The thread was not stuck, however late it comes on a busy machine.
+    fn closing(&mut self, now: Duration) {
+        if self.step == Step::Close && self.deadline.is_some() {
+            self.deadline = self.deadline.max(Some(now.saturating_add(CLOSE + STUCK)));
+        }
     }
 
     fn stop(&mut self, now: Duration, reason: StopReason) {

@@ -18,7 +18,7 @@ mod backend;
 #[path = "signals/none.rs"]
 mod backend;
 
-pub(crate) use backend::{RepeatedExit, Signals, leave};
+pub(crate) use backend::{HeldBack, RepeatedExit, Signals, leave};
 
 /// A signal, by the name POSIX gives it.
 ///

@@ -108,13 +108,13 @@ async fn fails_when_a_destructor_panics() {
     });
 }
 
-#[aiorun::test(timeout_task_shutdown = "50ms")]
+#[aiorun::test(timeout_task_shutdown = "500ms")]
 #[should_panic(expected = "task `stubborn` spawned at tests/it/attribute.rs:")]
 async fn fails_when_a_task_refuses() {
     aiorun::task("stubborn").protected().spawn(forever());
 }
 
-#[aiorun::test(timeout_executor_shutdown = "50ms")]
+#[aiorun::test(timeout_executor_shutdown = "500ms")]
 #[should_panic(expected = "blocking job `leaked` spawned at tests/it/attribute.rs:")]
 async fn fails_when_a_job_leaks() {
     let (started, has_started) = tokio::sync::oneshot::channel();
@@ -146,23 +146,23 @@ async fn fails_when_a_critical_task_ends() {
     forever().await;
 }
 
-#[aiorun::test(test_timeout = "100ms")]
-#[should_panic(expected = "longer than 100ms")]
+#[aiorun::test(test_timeout = "2s")]
+#[should_panic(expected = "longer than 2s")]
 async fn fails_when_it_takes_too_long() {
     forever().await;
 }
 
-#[aiorun::test(test_timeout = "100ms")]
+#[aiorun::test(test_timeout = "2s")]
 #[should_panic(expected = "task `the culprit`")]
 async fn fails_when_it_takes_too_long_and_names_what_lives() {
     let task = aiorun::task("the culprit").spawn(forever());
     task.await.unwrap();
 }
 
-#[aiorun::test(test_timeout = "100ms")]
+#[aiorun::test(test_timeout = "2s")]
 #[should_panic(expected = "task `the hog`")]
 async fn fails_when_it_is_stuck() {
-    aiorun::task("the hog").spawn(async { std::thread::park_timeout(Duration::from_secs(2)) });
+    aiorun::task("the hog").spawn(async { std::thread::park_timeout(Duration::from_secs(10)) });
     give_way().await;
 }
 

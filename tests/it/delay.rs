@@ -12,7 +12,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn nothing_is_cancelled_meanwhile() {
     for flavor in FLAVORS {
         let log = Log::default();
-        let delay = Duration::from_millis(50);
+        let delay = crate::trial::SHORT;
         let exit = run(builder(flavor).shutdown_delay(delay), async {
             let told = log.on_drop("cancelled");
             let of_task = log.clone();

@@ -133,7 +133,7 @@ fn one_that_hangs_has_half_of_what_is_left() {
         assert_eq!(log.lines(), ["dropped", "older"]);
         let hook = &exit.report.hooks[0];
         assert_eq!((hook.name(), hook.is_success()), ("hangs", false));
-        assert!(hook.took >= Duration::from_millis(100), "{hook}");
+        assert!(hook.took >= Duration::from_millis(500), "{hook}");
         assert!(matches!(&exit.error, Some(RunError::Hook(hook)) if hook.name() == "hangs"));
         assert!(error_text(&exit).contains("did not end within"));
     }
@@ -163,16 +163,13 @@ fn one_that_blocks_is_left_behind() {
 fn what_a_hook_started_and_does_not_end_counts_to_its_time() {
     for flavor in FLAVORS {
         let mut builder = builder(flavor);
-        let exit = attempt(
-            builder.shutdown_timeout(Duration::from_millis(400)),
-            async {
-                aiorun::on_exit("leaves a task", async {
-                    aiorun::task("left").spawn(forever());
-                });
-                aiorun::stop();
-            },
-        );
-        assert!(exit.report.hooks[0].took >= Duration::from_millis(100));
+        let exit = attempt(builder.shutdown_timeout(Duration::from_secs(2)), async {
+            aiorun::on_exit("leaves a task", async {
+                aiorun::task("left").spawn(forever());
+            });
+            aiorun::stop();
+        });
+        assert!(exit.report.hooks[0].took >= Duration::from_millis(500));
         assert_eq!(exit.report.refused[0].name(), Some("left"));
         assert!(error_text(&exit).contains("`left`"));
     }

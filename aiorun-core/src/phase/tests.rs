@@ -4,7 +4,7 @@ use super::Action::{
     ArmExit, CancelAll, Close, DisarmExit, Enter, Exit, Force, GiveUp, Leave, SayWaiting,
     StartCallback, StartDelay, StartHook,
 };
-use super::Event::{Abandon, Deadline, NoHook, Quiet, Stop};
+use super::Event::{Abandon, Closing, Deadline, NoHook, Quiet, Stop};
 use super::Phase::{Cancelling, Closed, Draining, Finishing, Stopping};
 use super::*;
 
@@ -99,7 +99,8 @@ fn nothing_ends_by_itself_and_yet_the_run_does() {
             (ms(59_928), Deadline, &[Force(Step::Hook)]),
             (secs(60), Deadline, &[GiveUp(Step::Hook), StartHook]),
             (secs(60), NoHook, &[Close(FULL)]),
-            (ms(60_750), Deadline, &[Leave]),
+            (ms(60_999), Deadline, &[]),
+            (secs(61), Deadline, &[Leave]),
         ],
     );
     assert_eq!(machine.deadline(), None, "it leaves once");
@@ -300,8 +301,8 @@ fn an_abort_takes_the_time_of_callback_tasks_and_jobs_and_hooks_still_run() {
             (secs(20), Deadline, &[]),
             (secs(21), Quiet, &[StartHook]),
             (secs(21), NoHook, &[Close(FULL)]),
-            (ms(21_749), Deadline, &[]),
-            (ms(21_750), Deadline, &[Leave]),
+            (ms(21_999), Deadline, &[]),
+            (secs(22), Deadline, &[Leave]),
         ],
     );
 }
@@ -632,5 +633,26 @@ fn asking_again_and_again_delays_nothing() {
     assert_eq!(machine.step(), Step::Close);
     machine.on(secs(1), TERM);
     machine.on(ms(1_500), TERM);
-    assert_eq!(machine.deadline(), Some(ms(1_750)));
+    assert_eq!(machine.deadline(), Some(secs(2)));
+}
+
+#[test]
+fn a_thread_that_closes_the_runtime_is_not_stuck_for_being_late() {
+    let limits = Limits {
+        total: Limit::After(secs(10)),
+        ..Limits::default()
+    };
+    let given = Given {
+        limits,
+        ..Given::default()
+    };
+    let mut machine = given.machine();
+    for event in [TERM, Quiet, Quiet, NoHook] {
+        machine.on(secs(10), event);
+    }
+    machine.on(secs(0), TERM);
+    assert_eq!(machine.step(), Step::Close);
+    assert_eq!(machine.deadline(), Some(secs(21)));
+    machine.on(ms(20_900), Closing);
+    assert_eq!(machine.deadline(), Some(ms(21_900)));
 }

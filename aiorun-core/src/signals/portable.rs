@@ -45,6 +45,33 @@ impl Signals {
     }
 }
 
+/// There is nothing to hold back.
+#[derive(Debug)]
+pub(crate) struct HeldBack(());
+
+/// What a thread held back before: nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mask(());
+
+impl HeldBack {
+    pub(crate) fn new(_: impl Iterator<Item = Signal>) -> Self {
+        Self(())
+    }
+
+    #[expect(clippy::unused_self, reason = "there is something to tell elsewhere")]
+    pub(crate) fn before(&self) -> Mask {
+        Mask(())
+    }
+}
+
+impl Mask {
+    #[expect(
+        clippy::unused_self,
+        reason = "there is something to restore elsewhere"
+    )]
+    pub(crate) fn restore(self) {}
+}
+
 /// Leaves the process.
 pub(crate) fn leave(code: u8) -> ! {
     std::process::exit(i32::from(code))

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures::StreamExt as _;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use signal_hook::consts;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::{SigId, flag, low_level};
@@ -57,6 +58,45 @@ impl Signals {
                 return Poll::Ready(Some(Arrival { signal, sender }));
             }
         }
+    }
+}
+
+/// Holds the signals back: on this thread until the drop, and on those that it starts meanwhile until
+/// [`Mask::restore`].
+///
+/// signal-hook installs its handler a moment before it knows what the handler is to do, and a signal
+/// in that moment would be lost. At the start of a program there is no other thread to get it.
+#[derive(Debug)]
+pub(crate) struct HeldBack(Mask);
+
+/// What a thread held back before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mask(SigSet);
+
+impl HeldBack {
+    pub(crate) fn new(signals: impl Iterator<Item = Signal>) -> Self {
+        let known = signals
+            .filter_map(number)
+            .map(nix::sys::signal::Signal::try_from);
+        let set: SigSet = known.flatten().collect();
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+        Self(Mask(before.unwrap_or_else(|_| SigSet::empty())))
+    }
+
+    pub(crate) fn before(&self) -> Mask {
+        self.0
+    }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        self.0.restore();
+    }
+}
+
+impl Mask {
+    pub(crate) fn restore(self) {
+        let _ = self.0.thread_set_mask();
     }
 }
 
