@@ -453,13 +453,12 @@ impl Machine {
         self.within(now, Limit::After(self.limits.delay), 1, 1)
     }
 
-    /// When the thread that closes the runtime counts as stuck: never right away, for the whole
-    /// process may have been stopped for a while. Who has asked twice is not made to
-    /// wait for the rest of the budget when there is nothing left to wait for.
+    /// When the thread that closes the runtime counts as stuck: never right away, for a busy machine
+    /// may be late and the whole process may have been stopped for a while. Who has asked twice is
+    /// not made to wait for the rest of the budget when there is nothing left to wait for.
     fn stuck_at(&self, now: Duration) -> Option<Duration> {
-        let end = if self.aborted { Some(now) } else { self.end };
-        let at = end.and_then(|end| end.checked_add(CLOSE + STUCK))?;
-        Some(at.max(now.saturating_add(STUCK)))
+        let end = if self.aborted { now } else { self.end? };
+        end.max(now).checked_add(CLOSE + STUCK)
     }
 
     /// When the time of `whose` ends: exact in its own step, before it what it would be if that
