@@ -3,7 +3,7 @@
 //! It has a small tokio runtime of its own and calls nothing foreign, so that neither a stuck
 //! worker nor a stuck subscriber can starve it: it hears signals and keeps every limit.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -809,9 +809,11 @@ impl Control {
 
     /// After force: names those that it ended, and those that it did not.
     fn settle_force(&mut self, left: Vec<TaskInfo>) {
-        let ended = self.run.registry.take_refused();
+        // Sets, for there may be a million of them.
+        let ended: HashSet<Id> = self.run.registry.take_refused().into_iter().collect();
+        let still_there: HashSet<Id> = left.iter().map(|task| task.id).collect();
         let mut refused = std::mem::take(&mut self.forced);
-        refused.retain(|task| ended.contains(&task.id) && !left.iter().any(|it| it.id == task.id));
+        refused.retain(|task| ended.contains(&task.id) && !still_there.contains(&task.id));
         let (jobs, tasks): (Vec<_>, Vec<_>) = left
             .into_iter()
             .partition(|task| task.kind == Kind::Blocking);

@@ -129,9 +129,10 @@ impl Line {
         // Lines that name tasks have no fields: those would stand behind the last of the names.
         use tracing::{debug, error, info, warn};
         match self {
-            Self::RunningForever { .. } | Self::RunningHooks { .. } => {
-                info!(target: "aiorun", "{self}");
+            Self::RunningForever { main_returned } => {
+                info!(target: "aiorun", main_returned, "{self}");
             }
+            Self::RunningHooks { hooks } => info!(target: "aiorun", hooks, "{self}"),
             Self::Stopping { reason, sender } => {
                 info!(target: "aiorun", %reason, sender, "{self}");
             }
