@@ -87,15 +87,8 @@ impl Line {
             self.trace();
             return;
         }
-        let severity = match self {
-            Self::StillWaiting { .. }
-            | Self::Repeated { .. }
-            | Self::Refused(_)
-            | Self::Abandoned(_)
-            | Self::LeftoverHook { .. } => "warning",
-            Self::Hook(hook) if !hook.is_success() => "error",
-            Self::Failure(_) | Self::Handler { .. } => "error",
-            _ => return,
+        let Some(severity) = self.severity() else {
+            return;
         };
         // A closed standard error is no reason to fail.
         let _ = writeln!(std::io::stderr(), "aiorun: {severity}: {self}");
@@ -114,14 +107,26 @@ impl Line {
     pub(crate) fn is_visible(&self) -> bool {
         #[cfg(feature = "tracing")]
         if tracing::dispatcher::has_been_set() {
-            return match self {
-                Self::Refused(_) | Self::Abandoned(_) => {
-                    tracing::enabled!(target: "aiorun", tracing::Level::WARN)
-                }
+            return match self.severity() {
+                Some("warning") => tracing::enabled!(target: "aiorun", tracing::Level::WARN),
                 _ => tracing::enabled!(target: "aiorun", tracing::Level::ERROR),
             };
         }
-        true
+        self.severity().is_some()
+    }
+
+    /// How the line is introduced on standard error; `None` for what is silent there.
+    fn severity(&self) -> Option<&'static str> {
+        match self {
+            Self::StillWaiting { .. }
+            | Self::Repeated { .. }
+            | Self::Refused(_)
+            | Self::Abandoned(_)
+            | Self::LeftoverHook { .. } => Some("warning"),
+            Self::Hook(hook) if hook.is_success() => None,
+            Self::Hook(_) | Self::Failure(_) | Self::Handler { .. } => Some("error"),
+            _ => None,
+        }
     }
 
     #[cfg(feature = "tracing")]
