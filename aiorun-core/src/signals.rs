@@ -8,6 +8,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(not(all(unix, feature = "signals", not(aiorun_portable_signals))))]
+mod lacking;
+
 #[cfg(all(unix, feature = "signals", not(aiorun_portable_signals)))]
 #[path = "signals/unix.rs"]
 mod backend;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::task::{Context, Poll};
 
+pub(crate) use super::lacking::{HeldBack, RepeatedExit, leave, number};
 use super::{Arrival, Signal};
 
 /// Nothing, for there is nothing to listen to.
@@ -18,53 +19,4 @@ impl Signals {
     pub(crate) fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Arrival>> {
         match self.0 {}
     }
-}
-
-/// There is nothing to hold back.
-#[derive(Debug)]
-pub(crate) struct HeldBack(());
-
-/// What a thread held back before: nothing.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Mask(());
-
-impl HeldBack {
-    pub(crate) fn new(_: impl Iterator<Item = Signal>) -> Self {
-        Self(())
-    }
-
-    #[expect(clippy::unused_self, reason = "there is something to tell elsewhere")]
-    pub(crate) fn before(&self) -> Mask {
-        Mask(())
-    }
-}
-
-impl Mask {
-    #[expect(
-        clippy::unused_self,
-        reason = "there is something to restore elsewhere"
-    )]
-    pub(crate) fn restore(self) {}
-}
-
-/// Leaves the process.
-pub(crate) fn leave(code: u8) -> ! {
-    std::process::exit(i32::from(code))
-}
-
-/// Nothing to leave from.
-pub(crate) struct RepeatedExit(());
-
-impl RepeatedExit {
-    #[expect(clippy::unnecessary_wraps, reason = "installing can fail elsewhere")]
-    pub(crate) fn install(_: &[Signal]) -> io::Result<Self> {
-        Ok(Self(()))
-    }
-
-    #[expect(clippy::unused_self, reason = "there is something to arm elsewhere")]
-    pub(crate) fn arm(&self, _: bool) {}
-}
-
-pub(super) fn number(_: Signal) -> Option<i32> {
-    None
 }

@@ -8,6 +8,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+pub(crate) use super::lacking::{HeldBack, RepeatedExit, leave, number};
 use super::{Arrival, Signal};
 
 /// The signals of one supervisor.
@@ -43,56 +44,6 @@ impl Signals {
             sender: None,
         }))
     }
-}
-
-/// There is nothing to hold back.
-#[derive(Debug)]
-pub(crate) struct HeldBack(());
-
-/// What a thread held back before: nothing.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Mask(());
-
-impl HeldBack {
-    pub(crate) fn new(_: impl Iterator<Item = Signal>) -> Self {
-        Self(())
-    }
-
-    #[expect(clippy::unused_self, reason = "there is something to tell elsewhere")]
-    pub(crate) fn before(&self) -> Mask {
-        Mask(())
-    }
-}
-
-impl Mask {
-    #[expect(
-        clippy::unused_self,
-        reason = "there is something to restore elsewhere"
-    )]
-    pub(crate) fn restore(self) {}
-}
-
-/// Leaves the process.
-pub(crate) fn leave(code: u8) -> ! {
-    std::process::exit(i32::from(code))
-}
-
-/// Leaving the process from within the handler does not exist here.
-pub(crate) struct RepeatedExit(());
-
-impl RepeatedExit {
-    // The backends have one face.
-    #[expect(clippy::unnecessary_wraps, reason = "installing can fail elsewhere")]
-    pub(crate) fn install(_: &[Signal]) -> io::Result<Self> {
-        Ok(Self(()))
-    }
-
-    #[expect(clippy::unused_self, reason = "there is something to arm elsewhere")]
-    pub(crate) fn arm(&self, _: bool) {}
-}
-
-pub(super) fn number(_: Signal) -> Option<i32> {
-    None
 }
 
 #[cfg(all(test, unix))]

@@ -229,7 +229,7 @@ const NUMBERS: [(Signal, c_int); 18] = [
     (Signal::IO, consts::SIGIO),
 ];
 
-pub(super) fn number(signal: Signal) -> Option<c_int> {
+pub(crate) fn number(signal: Signal) -> Option<c_int> {
     NUMBERS
         .iter()
         .find(|(known, _)| *known == signal)
