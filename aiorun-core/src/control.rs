@@ -710,12 +710,7 @@ impl Control {
         let Some((callback, location)) = self.callback.take() else {
             return;
         };
-        let birth = Birth {
-            kind: Kind::Callback,
-            name: None,
-            location,
-            marks: 0,
-        };
+        let birth = Birth::plain(Kind::Callback, location);
         let handle = Handle::new(Arc::clone(&self.run));
         let started = match callback.0 {
             // The closure is the user's: it is called by the task, not here.

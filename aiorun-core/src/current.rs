@@ -12,6 +12,7 @@ use tokio::runtime;
 
 use crate::registry::Slot;
 use crate::run::Run;
+use crate::task::Kind;
 
 thread_local! {
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
@@ -36,6 +37,11 @@ impl Drop for Entered {
 pub(crate) fn slot() -> Option<&'static Slot> {
     // A destructor of another thread-local may ask when ours is gone.
     SLOT.try_with(Cell::get).ok().flatten()
+}
+
+/// Which sort of task of ours the calling code is part of.
+pub(crate) fn kind() -> Option<Kind> {
+    slot().map(Slot::kind)
 }
 
 static RUNS: OnceLock<RwLock<HashMap<runtime::Id, Arc<Run>>>> = OnceLock::new();

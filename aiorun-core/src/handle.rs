@@ -19,7 +19,6 @@ use crate::phase::{Phase, Whose};
 use crate::run::{Command, Hook, Run, Stopped};
 use crate::signals::{Arrival, Signal};
 use crate::spawn::{outside, task_on};
-use crate::supervised::current_kind;
 use crate::task::{Kind, TaskInfo};
 
 /// A supervisor, for any thread: cheap to clone, and of no consequence when it outlives the run.
@@ -321,10 +320,10 @@ pub fn stopping() -> Stopping {
 /// assert!(exit.is_success());
 /// ```
 pub fn time_left() -> Option<Duration> {
-    let whose = match current_kind() {
-        Some((_, Kind::Main | Kind::Async | Kind::Local)) => Whose::Task,
-        Some((_, Kind::Blocking)) => Whose::Job,
-        Some((_, Kind::Callback | Kind::Hook)) => Whose::Extra,
+    let whose = match current::kind() {
+        Some(Kind::Main | Kind::Async | Kind::Local) => Whose::Task,
+        Some(Kind::Blocking) => Whose::Job,
+        Some(Kind::Callback | Kind::Hook) => Whose::Extra,
         None => Whose::Nobody,
     };
     current::run()?.time_left(whose)

@@ -131,6 +131,16 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
+    /// A task without a name or marks.
+    pub(crate) fn plain(kind: Kind, location: &'static Location<'static>) -> Self {
+        Self {
+            kind,
+            name: None,
+            location,
+            marks: 0,
+        }
+    }
+
     fn too_late(self) -> Origin {
         let id = Id::new(IDS.fetch_add(1, Relaxed)).expect("ids begin at 1");
         Origin {
@@ -202,6 +212,10 @@ impl Slot {
 
     pub(crate) fn is_critical(&self) -> bool {
         self.flags.load(Relaxed) & CRITICAL != 0
+    }
+
+    fn is_in_use(&self) -> bool {
+        lock(&self.body).id != 0
     }
 
     /// Who uses the slot. `None` for nobody.
@@ -688,7 +702,7 @@ impl Registry {
             }
         }
         // Not the shards' counts: those have a newcomer before it is let in.
-        for slot in self.slots().filter(|slot| slot.origin().is_some()) {
+        for slot in self.slots().filter(|slot| slot.is_in_use()) {
             if slot.flags.load(Relaxed) & GIVEN_UP == 0 {
                 sum.alive += 1;
             } else {

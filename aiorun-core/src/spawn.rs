@@ -12,15 +12,6 @@ use crate::run::Run;
 use crate::supervised::{Ending, Fallible, Job, Place, Plain, Supervised};
 use crate::task::{Builder, Id, Kind};
 
-fn anonymous(kind: Kind, marks: u32, location: &'static Location<'static>) -> Birth {
-    Birth {
-        kind,
-        name: None,
-        location,
-        marks,
-    }
-}
-
 /// Starts a task: [`tokio::spawn`], supervised.
 ///
 /// The task is cancelled and awaited at shutdown. Where that has begun already, a task spawned by
@@ -46,7 +37,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    asynchronous(anonymous(Kind::Async, 0, Location::caller()), future)
+    asynchronous(Birth::plain(Kind::Async, Location::caller()), future)
 }
 
 /// Starts a task that can fail: an `Err` that nobody saw is an unhandled failure, as a panic is.
@@ -70,7 +61,7 @@ where
     T: Send + 'static,
     E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
 {
-    fallible(anonymous(Kind::Async, 0, Location::caller()), future)
+    fallible(Birth::plain(Kind::Async, Location::caller()), future)
 }
 
 /// Starts a task that need not be `Send`, on the current thread: [`tokio::task::spawn_local`],
@@ -98,7 +89,7 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    local(anonymous(Kind::Local, 0, Location::caller()), future)
+    local(Birth::plain(Kind::Local, Location::caller()), future)
 }
 
 /// Runs a blocking job on a thread of the blocking pool: [`tokio::task::spawn_blocking`],
@@ -125,7 +116,7 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    blocking(anonymous(Kind::Blocking, 0, Location::caller()), job)
+    blocking(Birth::plain(Kind::Blocking, Location::caller()), job)
 }
 
 /// Starts a *protected* task, at once: shutdown does not cancel it, and waits for it within
@@ -155,7 +146,10 @@ where
     F::Output: Send + 'static,
 {
     asynchronous(
-        anonymous(Kind::Async, PROTECTED, Location::caller()),
+        Birth {
+            marks: PROTECTED,
+            ..Birth::plain(Kind::Async, Location::caller())
+        },
         future,
     )
 }
@@ -260,7 +254,7 @@ where
     F::Output: Send + 'static,
 {
     let parent = current::slot().filter(|slot| std::ptr::eq(slot.registry(), run.registry));
-    let birth = anonymous(Kind::Async, 0, location);
+    let birth = Birth::plain(Kind::Async, location);
     let (runtime, placed) = (run.runtime(), reserve_in(run, parent, birth));
     match (runtime, placed) {
         (Some(runtime), Ok((slot, origin))) => {

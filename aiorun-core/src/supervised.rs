@@ -16,7 +16,6 @@ use crate::output::{Failed, Output, Panicked, Problem, message};
 use crate::registry::{Outcome, Slot, Verdict};
 use crate::run::{Command, MainEnd};
 use crate::supervisor::Payload;
-use crate::task::{Id, Kind};
 use crate::thread;
 
 pin_project! {
@@ -330,11 +329,4 @@ fn hook_ended(slot: &'static Slot, panic: Option<String>) -> Output<()> {
         Some(origin) => tell(slot, Command::HookEnded(origin.id, panic)),
         None => Output::Cancelled,
     }
-}
-
-/// Whether the calling code is part of a task of ours, and of which sort.
-pub(crate) fn current_kind() -> Option<(Id, Kind)> {
-    current::slot()
-        .and_then(super::registry::Slot::origin)
-        .map(|origin| (origin.id, origin.kind))
 }

@@ -29,7 +29,7 @@ use crate::reporter::{Handlers, Message, Reporter};
 use crate::run::{Command, MainEnd, Parts, Run};
 use crate::runtime::UserRuntime;
 use crate::spawn::{internal, reserve_in};
-use crate::supervised::{self, Place, Supervised, current_kind};
+use crate::supervised::{self, Place, Supervised};
 use crate::task::Kind;
 
 /// Whose the runtime is.
@@ -69,12 +69,7 @@ where
     run(builder, true, |run, runtime, launched| {
         runtime.block_on(async {
             if may_start(run).await {
-                let birth = Birth {
-                    kind: Kind::Main,
-                    name: None,
-                    location,
-                    marks: 0,
-                };
+                let birth = Birth::plain(Kind::Main, location);
                 internal::<_, supervised::Main>(run, birth, main);
             }
             launched.closing().await
@@ -90,7 +85,7 @@ fn run(
     if let Err(what) = builder.options.validate() {
         return Exit::not_started(RunError::Config(what));
     }
-    if current_kind().is_some_and(|(_, kind)| kind != Kind::Blocking) {
+    if current::kind().is_some_and(|kind| kind != Kind::Blocking) {
         return Exit::not_started(RunError::Config(
             "`run` was called inside an async task, whose thread must not be blocked: use \
              `Builder::supervise(..).await` on a runtime of its own, or `spawn_blocking`"
@@ -291,12 +286,7 @@ impl Launched {
     {
         let main = if may_start(run).await { main } else { None };
         let main = main.and_then(|Main { main, location }| {
-            let birth = Birth {
-                kind: Kind::Main,
-                name: None,
-                location,
-                marks: 0,
-            };
+            let birth = Birth::plain(Kind::Main, location);
             let (slot, _) = reserve_in(run, None, birth).ok()?;
             Some(Supervised::<F, supervised::Main>::new(
                 main,
