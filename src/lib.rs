@@ -24,7 +24,8 @@
 //!    runs, and after it `shutdown_delay` passes, in which everything still works.
 //! 2. `Cancelling`: every task started through this crate is cancelled, except the protected ones,
 //!    and all of them are awaited. Cancelled means that a task's future is dropped where it is
-//!    suspended, so its destructors run. A task that does not end is named in the log.
+//!    suspended, so its destructors run; or that the task is told and cleans up, if it has asked
+//!    for that: see [below](#cancellation). A task that does not end is named in the log.
 //! 3. `Draining`: blocking jobs run to their end, queued ones too. A job that does not end is
 //!    named and abandoned.
 //! 4. `Finishing`: the [`on_exit`] hooks run, newest first. Then the runtime closes.
@@ -36,6 +37,43 @@
 //!
 //! The sequence is driven by a thread of its own. Tasks that never yield, jobs that never return
 //! and destructors that hang do not keep it from ending in time.
+//!
+//! # Cancellation
+//!
+//! A task is never cancelled in the middle of something, only at an await, and it can have a say:
+//!
+//! ```
+//! use aiorun::{catch_cancel, shield};
+//! use tokio::sync::mpsc::Receiver;
+//!
+//! /// Finishes the item in hand, then gives the rest back.
+//! async fn work(mut queue: Receiver<u32>) {
+//!     while let Ok(Some(item)) = catch_cancel(queue.recv()).await {
+//!         shield(handle(item)).await;
+//!     }
+//!     shield(give_back(queue)).await;
+//! }
+//! # async fn handle(_: u32) { tokio::task::yield_now().await }
+//! # async fn give_back(mut queue: Receiver<u32>) {
+//! #     tokio::task::yield_now().await;
+//! #     assert_eq!(queue.try_recv(), Ok(2));
+//! # }
+//! # #[aiorun::main(flavor = "current_thread", run_forever = false)]
+//! # async fn main() {
+//! #     let (send, queue) = tokio::sync::mpsc::channel(2);
+//! #     let task = aiorun::spawn(work(queue));
+//! #     send.send(1).await.unwrap();
+//! #     send.send(2).await.unwrap();
+//! #     tokio::task::yield_now().await; // it has the first
+//! #     task.cancel();
+//! #     task.await.unwrap();
+//! # }
+//! ```
+//!
+//! [`catch_cancel`] yields a cancellation as a value, Python's `except CancelledError`. [`shield`]
+//! keeps it out of a section. [`cancelled()`] is the future to end a loop or a server by. An `Err`
+//! that passes a [`Cancelled`] on with `?` is no failure. The rule in full, Python side by side with
+//! Rust, and the pitfalls stand in [`docs::cancellation`].
 //!
 //! # Which function for what
 //!
@@ -50,6 +88,10 @@
 //! | start blocking work | [`spawn_blocking`] |
 //! | name a task, or make its end the end of the program | [`task()`](fn@task), [`critical`](task::Builder::critical) |
 //! | await, cancel or abort a task | [`JoinHandle`] |
+//! | clean up when cancelled, with awaits | [`catch_cancel`] |
+//! | keep a section from being cut | [`shield`] |
+//! | end a loop or a server when cancelled | [`cancelled()`] |
+//! | be cancelled in a computation that never waits | [`checkpoint`], [`is_cancelled`] |
 //! | stop the program | [`stop`], [`stop_with`] an exit code |
 //! | hear that the program stops | [`stopping`], [`is_stopping`] |
 //! | know how much time is left | [`time_left`] |
@@ -58,13 +100,15 @@
 //! | learn how it ended | [`Exit`], its [`RunError`] and its [`Report`] |
 //!
 //! `spawn`, `stop`, `on_exit` and their like find the supervisor of the code that calls them, and
-//! panic outside one; [`Handle::try_current`] tells instead. The functions that only ask work
-//! everywhere: outside a supervisor `is_stopping` is false and `stopping` never resolves.
+//! panic outside one; [`Handle::try_current`] tells instead. The functions that only ask, and those
+//! for cancellation, work everywhere: outside a supervisor `is_stopping` is false, `stopping` and
+//! `cancelled` never resolve, and `catch_cancel` and `shield` just run their future. A library may
+//! use them without asking that its users run on this crate.
 //!
 //! After `stop`, and when `stopping` resolves, the next await may be the last one, for an ordinary
-//! task is about to be cancelled, main too. What has to go on belongs into [`shutdown_waits_for`], a
-//! [`protected`](task::Builder::protected) or [`cooperative`](task::Builder::cooperative) task, or a
-//! hook.
+//! task is about to be cancelled, main too. What has to go on belongs into a [`shield`],
+//! [`shutdown_waits_for`], a [`protected`](task::Builder::protected) or
+//! [`cooperative`](task::Builder::cooperative) task, or a hook.
 //!
 //! The options of a run are described at [`#[aiorun::main]`](macro@main#options); each is a method
 //! of [`Builder`] too.
@@ -108,7 +152,11 @@
 //! # Limitations
 //!
 //! - Tasks from bare `tokio::spawn`, in libraries too, are not cancelled and not awaited: they are
-//!   dropped when the runtime closes, and [`Report::strays`] counts them.
+//!   dropped when the runtime closes, and [`Report::strays`] counts them. They hear of the shutdown
+//!   through [`stopping`] and [`cancelled()`], a [`shield`] in one is waited for, and
+//!   [`catch_cancel`] catches nothing there.
+//! - A cancellation is received at an await that suspends, outside any [`shield`]. A loop that has
+//!   none needs a [`checkpoint`].
 //! - A thread cannot be killed. A blocking job beyond its limit is abandoned, and ends with the
 //!   process.
 //! - A task that never yields, or whose destructor hangs, is named and left behind. Where it holds
@@ -124,11 +172,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use aiorun_core::{
-    AbortHandle, Builder, Exit, Flavor, Handle, HookReport, JoinError, JoinHandle,
-    ParseOptionError, ParseSignalError, Phase, PhaseReport, RepeatSignal, Report, RunError,
-    ShutdownCallback, Signal, SignalAction, SignalExitStatus, StopReason, Stopping, TaskCounts,
-    TryCurrentError, UnhandledError, is_stopping, on_exit, run, shutdown_waits_for, spawn,
-    spawn_blocking, spawn_fallible, spawn_local, stop, stop_with, stopping, task, time_left,
+    AbortHandle, Builder, Cancellation, Cancelled, CatchCancel, Checkpoint, Exit, Flavor, Handle,
+    HookReport, JoinError, JoinHandle, ParseOptionError, ParseSignalError, Phase, PhaseReport,
+    RepeatSignal, Report, RunError, Shield, ShutdownCallback, Signal, SignalAction,
+    SignalExitStatus, StopReason, Stopping, TaskCounts, TryCurrentError, UnhandledError, cancelled,
+    catch_cancel, checkpoint, is_cancelled, is_stopping, on_exit, run, shield, shutdown_waits_for,
+    spawn, spawn_blocking, spawn_fallible, spawn_local, stop, stop_with, stopping, task, time_left,
 };
 
 #[doc(hidden)]
@@ -322,6 +371,10 @@ pub use aiorun_macros::main;
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
 #[doc(inline)]
 pub use aiorun_macros::test;
+
+// Not part of any build: only the documentation and its examples have it.
+#[cfg(any(doc, doctest))]
+pub mod docs;
 
 // So that every block of the README is compiled.
 #[cfg(all(doctest, feature = "macros"))]

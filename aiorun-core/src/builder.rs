@@ -260,7 +260,7 @@ impl Builder {
     /// ```
     #[track_caller]
     pub fn run_without_main(&mut self) -> Exit {
-        let main = None::<std::future::Ready<std::process::ExitCode>>;
+        let main = None::<std::future::Ready<Option<std::process::ExitCode>>>;
         supervisor::run_here(self, Location::caller(), main)
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct Setup {
     pub(crate) run: Arc<Run>,
     pub(crate) commands: UnboundedReceiver<Command>,
     pub(crate) stopping: cold::Sender<StopReason>,
+    pub(crate) cancelling: cold::Sender<()>,
     pub(crate) close: oneshot::Sender<Duration>,
     pub(crate) signals: Vec<Signal>,
     pub(crate) dump_signal: Option<Signal>,
@@ -87,6 +88,7 @@ struct Control {
     signals: Option<Signals>,
     exit_on_repeat: Option<RepeatedExit>,
     stopping: Option<cold::Sender<StopReason>>,
+    cancelling: Option<cold::Sender<()>>,
     close: Option<oneshot::Sender<Duration>>,
     callback: Option<(Callback, &'static Location<'static>)>,
     callback_task: Option<(&'static Slot, Id, &'static Location<'static>)>,
@@ -236,6 +238,7 @@ impl Control {
             run: setup.run,
             commands: setup.commands,
             stopping: Some(setup.stopping),
+            cancelling: Some(setup.cancelling),
             close: Some(setup.close),
             callback: setup.callback,
             callback_task: None,
@@ -385,7 +388,7 @@ impl Control {
                 .callback_task
                 .is_none_or(|(slot, id, _)| !slot.is_live(id)),
             Step::Delay | Step::Cancel => census().tasks == 0,
-            Step::Drain | Step::Hook => {
+            Step::Drain | Step::Hook | Step::Seal => {
                 let census = census();
                 census.tasks == 0 && census.jobs == 0
             }
@@ -615,6 +618,9 @@ impl Control {
             Action::StartDelay(delay) => self.start_delay(delay),
             Action::CancelAll => self.cancel_all(),
             Action::StartHook => self.start_hook(),
+            // A runtime that goes on without us is not closed under anybody's feet.
+            Action::Seal if !self.run.owns_runtime => {}
+            Action::Seal => self.run.registry.seal(),
             Action::Force(step) => {
                 let applies = scope(step);
                 let registry = self.run.registry;
@@ -701,8 +707,7 @@ impl Control {
             budget: self.run.time_left(Whose::Nobody),
         });
         if let Some(stopping) = self.stopping.take() {
-            // Nobody may be listening, and whoever does brings a waker of whatever executor.
-            let _ = catch_unwind(AssertUnwindSafe(|| stopping.send(reason)));
+            announce(stopping, reason);
         }
     }
 
@@ -738,7 +743,7 @@ impl Control {
         }
     }
 
-    fn cancel_all(&self) {
+    fn cancel_all(&mut self) {
         if log::debugs() {
             for task in self.run.registry.tasks(true) {
                 if !task.protected && task.kind != Kind::Blocking {
@@ -747,6 +752,9 @@ impl Control {
             }
         }
         self.run.registry.cancel_all();
+        if let Some(cancelling) = self.cancelling.take() {
+            announce(cancelling, ());
+        }
         let limit = self.run.time_left(Whose::Task);
         self.say(Line::RunningPending { limit });
     }
@@ -908,6 +916,11 @@ impl Control {
             report,
         }
     }
+}
+
+/// Tells everybody: there may be nobody, and whoever listens brings a waker of whatever executor.
+fn announce<T>(to: cold::Sender<T>, what: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| to.send(what)));
 }
 
 /// Which tasks a step waits for.

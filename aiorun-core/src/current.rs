@@ -39,6 +39,28 @@ pub(crate) fn slot() -> Option<&'static Slot> {
     SLOT.try_with(Cell::get).ok().flatten()
 }
 
+/// Whether a task of ours, with this slot, is being polled on this thread.
+pub(crate) fn is_polling(other: &'static Slot) -> bool {
+    slot().is_some_and(|slot| std::ptr::eq(slot, other))
+}
+
+/// What the calling code belongs to, as far as a cancellation is concerned.
+pub(crate) enum Site {
+    Task(&'static Slot),
+    Job(&'static Slot),
+    /// A task that is not ours, in a runtime with a supervisor.
+    Bare(Arc<Run>),
+    Outside,
+}
+
+pub(crate) fn site() -> Site {
+    match slot() {
+        Some(slot) if slot.is_job() => Site::Job(slot),
+        Some(slot) if slot.is_polled_here() => Site::Task(slot),
+        _ => run().map_or(Site::Outside, Site::Bare),
+    }
+}
+
 /// Which sort of task of ours the calling code is part of.
 pub(crate) fn kind() -> Option<Kind> {
     slot().map(Slot::kind)

@@ -16,7 +16,9 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::builder::Builder;
+use crate::current;
 use crate::exit::Exit;
+use crate::registry::Slot;
 use crate::supervisor;
 
 pin_project! {
@@ -29,7 +31,8 @@ pin_project! {
     }
 }
 
-/// Turns what main returns into an exit code the moment it returns, which prints its error.
+/// Turns what main returns into an exit code the moment it returns, which prints its error; or into
+/// `None` if it says that main was cancelled.
 ///
 /// It is no `async fn`, so that the bound on the output is asked for here and nowhere later: a main
 /// with a wrong return type is one error then.
@@ -45,14 +48,18 @@ where
 }
 
 impl<F: Future> Future for Reported<F> {
-    type Output = ExitCode;
+    type Output = Option<ExitCode>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ExitCode> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ExitCode>> {
         let mut this = self.project();
         let main = this.main.as_mut().as_pin_mut();
         let returned = ready!(main.expect("not polled after it returned").poll(cx));
         this.main.set(None);
-        Poll::Ready((this.report)(returned))
+        // What it returns owns what it has received and not dropped.
+        if let Some(_receipts) = current::slot().and_then(Slot::take_live_receipts) {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some((this.report)(returned)))
     }
 }
 
@@ -81,7 +88,7 @@ pub trait SendEntry {
     }
 }
 
-impl<F: Future<Output = ExitCode> + Send + 'static> SendEntry for &Probe<F> {}
+impl<F: Future<Output = Option<ExitCode>> + Send + 'static> SendEntry for &Probe<F> {}
 
 /// The future need not be.
 pub trait LocalEntry {
@@ -90,13 +97,13 @@ pub trait LocalEntry {
     }
 }
 
-impl<F: Future<Output = ExitCode>> LocalEntry for Probe<F> {}
+impl<F: Future<Output = Option<ExitCode>>> LocalEntry for Probe<F> {}
 
 impl OnWorker {
     #[track_caller]
     pub fn run<F>(self, builder: &mut Builder, main: F) -> Exit
     where
-        F: Future<Output = ExitCode> + Send + 'static,
+        F: Future<Output = Option<ExitCode>> + Send + 'static,
     {
         supervisor::run_on_worker(builder, Location::caller(), main)
     }
@@ -106,7 +113,7 @@ impl Here {
     #[track_caller]
     pub fn run<F>(self, builder: &mut Builder, main: F) -> Exit
     where
-        F: Future<Output = ExitCode>,
+        F: Future<Output = Option<ExitCode>>,
     {
         supervisor::run_here(builder, Location::caller(), Some(main))
     }

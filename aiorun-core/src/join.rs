@@ -10,8 +10,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::task;
 
+use crate::current::{self, Site};
 use crate::output::{Origin, Output, message};
 use crate::registry::Slot;
+use crate::scope::Receipt;
 use crate::task::Id;
 use crate::text::PrintableLines;
 
@@ -104,7 +106,9 @@ impl<T> JoinHandle<T> {
 
     fn error(&self, payload: Option<Box<dyn Any + Send>>) -> JoinError {
         let cause = match payload {
-            None => Cause::Cancelled,
+            None => Cause::Cancelled {
+                _receipt: receiver().map(Slot::issue_receipt),
+            },
             Some(payload) => Cause::Panicked {
                 message: message(&*payload),
                 payload: Mutex::new(payload),
@@ -127,11 +131,26 @@ impl<T> Future for JoinHandle<T> {
         let output = ready!(Pin::new(inner).poll(cx));
         Poll::Ready(match output {
             Ok(Output::Value(value)) => Ok(value),
+            Ok(Output::Received(received)) => {
+                let (value, receipts) = *received;
+                if let Some(reader) = receiver() {
+                    reader.adopt_receipts(receipts);
+                }
+                Ok(value)
+            }
             Ok(Output::Panicked(panic)) => Err(self.error(panic.take())),
             Ok(Output::Failed(failed)) => failed.take().ok_or_else(|| self.error(None)),
             // An `Err` is tokio's: somebody used `abort`, or the runtime is gone.
             Ok(Output::Cancelled) | Err(_) => Err(self.error(None)),
         })
+    }
+}
+
+/// The task that reads a handle, where what was cancelled may be a part of its own cancellation.
+fn receiver() -> Option<&'static Slot> {
+    match current::site() {
+        Site::Task(slot) => Some(slot).filter(|slot| slot.may_receive()),
+        _ => None,
     }
 }
 
@@ -210,7 +229,10 @@ pub struct JoinError {
 }
 
 enum Cause {
-    Cancelled,
+    Cancelled {
+        /// The task that read the error has received a cancellation by it.
+        _receipt: Option<Receipt>,
+    },
     Panicked {
         message: String,
         /// In a mutex because an error should be `Sync`, and a payload need not be.
@@ -222,7 +244,7 @@ impl JoinError {
     /// Whether the task was cancelled: by the shutdown, by [`JoinHandle::cancel`], by
     /// [`JoinHandle::abort`], or because its runtime is gone.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.cause, Cause::Cancelled)
+        matches!(self.cause, Cause::Cancelled { .. })
     }
 
     /// Whether the task panicked.
@@ -248,7 +270,7 @@ impl JoinError {
     /// The error itself if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send + 'static>, Self> {
         match self.cause {
-            Cause::Cancelled => Err(self),
+            Cause::Cancelled { .. } => Err(self),
             Cause::Panicked { payload, .. } => {
                 Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
             }
@@ -273,7 +295,7 @@ impl JoinError {
     /// What the panic said, `None` for a cancellation.
     pub fn message(&self) -> Option<&str> {
         match &self.cause {
-            Cause::Cancelled => None,
+            Cause::Cancelled { .. } => None,
             Cause::Panicked { message, .. } => Some(message),
         }
     }

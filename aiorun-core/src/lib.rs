@@ -3,6 +3,8 @@
 
 mod builder;
 mod callback;
+mod cancellation;
+mod catch;
 mod config;
 mod control;
 mod current;
@@ -21,6 +23,8 @@ mod report;
 mod reporter;
 mod run;
 mod runtime;
+mod scope;
+mod shield;
 mod signals;
 mod spawn;
 mod supervised;
@@ -33,6 +37,8 @@ mod thread;
 
 pub use builder::{Builder, run};
 pub use callback::ShutdownCallback;
+pub use cancellation::{Cancellation, Checkpoint, cancelled, checkpoint, is_cancelled};
+pub use catch::{Cancelled, CatchCancel, catch_cancel};
 pub use config::{Flavor, ParseOptionError, RepeatSignal, SignalAction, SignalExitStatus};
 pub use error::{HookReport, RunError, UnhandledError};
 pub use exit::{Exit, StopReason};
@@ -42,6 +48,7 @@ pub use handle::{
 pub use join::{AbortHandle, JoinError, JoinHandle};
 pub use phase::Phase;
 pub use report::{PhaseReport, Report, TaskCounts};
+pub use shield::{Shield, shield};
 pub use signals::{ParseSignalError, Signal};
 pub use spawn::{shutdown_waits_for, spawn, spawn_blocking, spawn_fallible, spawn_local, task};
 

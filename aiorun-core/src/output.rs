@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::registry::Name;
 use crate::run::Run;
+use crate::scope::Receipts;
 use crate::task::{Id, Kind, Label};
 
 /// An error of any type, as failures carry it.
@@ -21,6 +22,8 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 pub(crate) enum Output<T> {
     Value(T),
+    /// A value in which there may be cancellations that the task has received.
+    Received(Box<(T, Receipts)>),
     Cancelled,
     Panicked(Box<Panicked>),
     Failed(Box<Failed<T>>),
@@ -47,6 +50,7 @@ impl fmt::Display for Origin {
             kind: self.kind,
             id: self.id,
             name: self.name(),
+            bare_shield: false,
         };
         write!(f, "{label} (spawned at {})", self.location)
     }

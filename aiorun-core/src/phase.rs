@@ -84,6 +84,8 @@ pub(crate) enum Step {
     Drain,
     /// For one exit hook and what it started.
     Hook,
+    /// For what came up since: shields in tasks that are not ours.
+    Seal,
     /// For the runtime to be closed.
     Close,
     /// For nothing: the run is over.
@@ -120,6 +122,8 @@ pub(crate) enum Action {
     CancelAll,
     /// Take the newest exit hook and start it, or answer [`Event::NoHook`].
     StartHook,
+    /// From now on no shield begins in a task that is not ours.
+    Seal,
     /// End what that step waits for.
     Force(Step),
     /// Wait no longer for what is left of it, and say so.
@@ -222,7 +226,7 @@ impl Machine {
             Event::Stop(_) => {}
             Event::Abandon => self.abandon(now, &mut actions),
             Event::Quiet => self.quiet(now, &mut actions),
-            Event::NoHook => self.enter(Step::Close, now, &mut actions),
+            Event::NoHook => self.enter(Step::Seal, now, &mut actions),
             Event::Closing => self.closing(now),
             Event::Deadline => self.expired(now, &mut actions),
         }
@@ -308,7 +312,7 @@ impl Machine {
             return;
         }
         match self.step {
-            Step::Callback | Step::Cancel | Step::Drain if !self.forced => {
+            Step::Callback | Step::Cancel | Step::Drain | Step::Seal if !self.forced => {
                 self.deadline = Some(now);
             }
             Step::Close => {
@@ -336,7 +340,7 @@ impl Machine {
 
     fn next_hook(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if self.abandoned {
-            self.enter(Step::Close, now, actions);
+            self.enter(Step::Seal, now, actions);
         } else {
             self.wait_for_hook(now, actions);
         }
@@ -385,6 +389,14 @@ impl Machine {
             Step::Hook => {
                 actions.push(Action::Enter(Phase::Finishing));
                 self.next_hook(now, actions);
+            }
+            Step::Seal => {
+                self.deadline = if self.aborted {
+                    Some(now)
+                } else {
+                    self.share(now, 1, 2)
+                };
+                actions.push(Action::Seal);
             }
             Step::Close => {
                 self.deadline = self.stuck_at(now);
@@ -474,8 +486,8 @@ impl Machine {
             (Whose::Task, Step::Callback) => self.task_limit(now),
             (Whose::Task, Step::Delay) => self.task_limit(self.deadline.unwrap_or(now)),
             (Whose::Job, Step::Callback | Step::Delay | Step::Cancel) => self.job_limit(now),
-            (Whose::Task, Step::Cancel | Step::Drain | Step::Hook)
-            | (Whose::Job, Step::Drain | Step::Hook)
+            (Whose::Task, Step::Cancel | Step::Drain | Step::Hook | Step::Seal)
+            | (Whose::Job, Step::Drain | Step::Hook | Step::Seal)
             | (Whose::Extra, Step::Callback | Step::Hook) => waiting,
             _ => self.end,
         }
@@ -490,7 +502,8 @@ impl Step {
             Self::Delay => Self::Cancel,
             Self::Cancel => Self::Drain,
             Self::Drain => Self::Hook,
-            Self::Hook => Self::Close,
+            Self::Hook => Self::Seal,
+            Self::Seal => Self::Close,
             Self::Close | Self::End => Self::End,
         }
     }

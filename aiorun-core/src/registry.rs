@@ -46,6 +46,7 @@ use tokio::sync::Notify;
 use crate::output::Origin;
 use crate::phase::Phase;
 use crate::run::Run;
+use crate::scope::{Ear, Place, Places, Receipt, Receipts, Scopes, Wakers};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, lock, lock_std};
 use crate::task::{Id, Kind, State, TaskInfo};
 use crate::thread;
@@ -54,11 +55,15 @@ use crate::thread;
 const SHARDS: usize = if cfg!(aiorun_loom) { 1 } else { 8 };
 /// Slots of one chunk: 6 KiB, so that growing is never a pause.
 const CHUNK: usize = if cfg!(aiorun_loom) { 2 } else { 64 };
+/// How many scopes a shard keeps for tasks to come.
+const MOST_SPARE: usize = 64;
 /// Ids that a shard takes from the process at once.
 const ID_BLOCK: u64 = 64;
 /// In the gate: not every task is marked yet, so those that are wait for the wake that follows.
 /// Otherwise a task that runs could see its child cancelled before itself.
 const SWEEPING: u64 = 1 << 7;
+/// In the gate: the runtime is about to be closed, and no bare shield begins any more.
+const SEALED: u64 = 1 << 6;
 /// The end of a free list.
 const NOTHING: u32 = u32::MAX;
 
@@ -68,8 +73,10 @@ const NEW: u32 = 1;
 const CANCEL: u32 = 1 << 1;
 /// The limit has passed: the task ends at its next poll, whatever it is doing.
 const FORCE: u32 = 1 << 2;
+/// The waker was taken by a request that the task has received since, while it was running.
+const REARM: u32 = 1 << 3;
 /// The flags that a poll has to look into.
-const ATTENTION: u32 = NEW | CANCEL | FORCE;
+const ATTENTION: u32 = NEW | CANCEL | FORCE | REARM;
 
 /// Shutdown does not cancel it.
 pub(crate) const PROTECTED: u32 = 1 << 8;
@@ -85,6 +92,16 @@ const LATE: u32 = 1 << 12;
 const GIVEN_UP: u32 = 1 << 13;
 /// A cancellation was requested at some time.
 const REQUESTED: u32 = 1 << 14;
+/// It is in a shield.
+const SHIELDED: u32 = 1 << 15;
+/// A cancellation was requested and waits for the end of the shield.
+const DEFERRED: u32 = 1 << 19;
+/// No task: a shield in a task that is not ours.
+pub(crate) const BARE_SHIELD: u32 = 1 << 20;
+/// A job that has started.
+const JOB: u32 = 1 << 21;
+/// Somebody holds, or held, a cancellation that it received.
+const RECEIVED: u32 = 1 << 22;
 
 const KIND_SHIFT: u32 = 16;
 const KIND_MASK: u32 = 0b111 << KIND_SHIFT;
@@ -107,6 +124,8 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) ended: [u64; 5],
+    /// How many of those that ended had caught a cancellation.
+    pub(crate) caught: u64,
     pub(crate) alive: u64,
     pub(crate) given_up: u64,
 }
@@ -173,6 +192,9 @@ struct Body {
     location: &'static Location<'static>,
     /// In microseconds of [`clock`].
     born: u64,
+    /// Which of tokio's tasks it is: code of another one may be polled inside a poll of it.
+    tokio: Option<tokio::task::Id>,
+    scopes: Option<Arc<Scopes>>,
 }
 
 /// What a task does at the start of a poll that its flags drew attention to.
@@ -198,6 +220,8 @@ impl Slot {
                 name: None,
                 location: Location::caller(),
                 born: 0,
+                tokio: None,
+                scopes: None,
             }),
         }
     }
@@ -243,32 +267,45 @@ impl Slot {
         let waker = waker.clone();
         let mut body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
-        let mut stale = None;
-        let mut next = flags & !NEW;
+        if flags & NEW != 0 {
+            body.tokio = tokio::task::try_id();
+        }
+        let mut told = Wakers::default();
+        let mut next = flags & !(NEW | REARM);
         let verdict = if flags & FORCE != 0 {
-            // A plain task that was cut before it could receive its cancellation did not refuse.
-            let plain = flags & (TOLD | LATE | PROTECTED | COOPERATIVE | GIVEN_UP) == 0;
-            if !(plain && flags & CANCEL != 0) {
+            if !may_be_cut(&body, flags) {
                 next = self.refuse(&body, next);
             }
             Verdict::Drop
         } else if flags & CANCEL == 0 {
-            stale = body.waker.replace(waker);
             Verdict::Poll
-        } else if self.registry.gate.load(SeqCst) & SWEEPING != 0 {
-            stale = body.waker.replace(waker);
+        } else if self.registry.is_sweeping() {
             Verdict::Wait
-        } else if flags & COOPERATIVE == 0 {
-            next &= !CANCEL;
-            Verdict::Drop
-        } else {
-            next = next & !CANCEL | TOLD;
-            stale = body.waker.replace(waker);
+        } else if flags & SHIELDED != 0 {
+            next = next & !CANCEL | DEFERRED;
             Verdict::Poll
+        } else {
+            let (catching, wakers) = receive(&body, flags);
+            told = wakers;
+            next = next & !CANCEL | TOLD;
+            if catching || flags & COOPERATIVE != 0 {
+                Verdict::Poll
+            } else {
+                Verdict::Drop
+            }
         };
+        let stale = match verdict {
+            Verdict::Drop => None,
+            Verdict::Poll | Verdict::Wait => body.waker.replace(waker),
+        };
+        if verdict == Verdict::Poll {
+            // Who looks from now on sees it running, and not suspended without having started.
+            self.enter(thread::number());
+        }
         self.flags.store(next, Release);
         drop(body);
         drop(stale);
+        told.wake();
         verdict
     }
 
@@ -284,6 +321,7 @@ impl Slot {
         } else if flags & CANCEL != 0 {
             Verdict::Drop
         } else {
+            next |= JOB;
             Verdict::Poll
         };
         self.flags.store(next, Release);
@@ -318,6 +356,7 @@ impl Slot {
     pub(crate) fn polled_with(&self, waker: &Waker) {
         let waker = waker.clone();
         let mut body = lock(&self.body);
+        body.tokio = tokio::task::try_id();
         // Where there is none, the poll is about to put it there.
         let known = body.waker.as_mut();
         let stale = known.map(|known| std::mem::replace(known, waker));
@@ -331,12 +370,15 @@ impl Slot {
         if body.id != id.get() {
             return;
         }
-        self.flags.fetch_or(CANCEL | REQUESTED, Release);
+        let flags = self.flags.fetch_or(CANCEL | REQUESTED, Release);
         let waker = body.waker.take();
+        // Nobody polls a job: who listens in it is told from here.
+        let told = (flags & JOB != 0).then(|| receive(&body, flags).1);
         drop(body);
         if let Some(waker) = waker {
             waker.wake();
         }
+        told.unwrap_or_default().wake();
     }
 
     /// Whether the task is not gone yet.
@@ -347,28 +389,39 @@ impl Slot {
     /// Whether the task lives and has not been told yet of the cancellation that is under way: what
     /// it spawns then is cancelled with it.
     fn is_untold(&self) -> bool {
+        // In this order: when all are marked, this one is.
+        let sweeping = self.registry.is_sweeping();
         let flags = self.flags.load(Acquire);
         let plain = matches!(kind_of(flags), Kind::Main | Kind::Async | Kind::Local);
-        plain && flags & (TOLD | LATE | PROTECTED) == 0
+        let pending = sweeping || flags & CANCEL != 0;
+        plain && pending && flags & (LATE | PROTECTED | SHIELDED) == 0
+    }
+
+    fn shard(&self) -> &'static Shard {
+        &self.registry.shards[usize::from(self.shard)]
     }
 
     fn fill(&'static self, id: Id, birth: Birth, parent: Option<&Slot>, epoch: u64) -> bool {
         let born = clock();
         let mut body = lock(&self.body);
         let (now, phase) = self.registry.gate();
-        let too_late = if birth.kind == Kind::Main {
-            Phase::Stopping
-        } else {
-            Phase::Closed
+        let bare_shield = birth.marks & BARE_SHIELD != 0;
+        let too_late = match birth.kind {
+            Kind::Main => phase >= Phase::Stopping,
+            _ if bare_shield => phase == Phase::Closed || self.registry.is_sealed(),
+            _ => phase == Phase::Closed,
         };
-        if now != epoch || phase >= too_late {
+        if now != epoch || too_late {
             return false;
         }
         let mut marks = birth.marks;
-        if matches!(birth.kind, Kind::Main | Kind::Async | Kind::Local) {
-            marks |= self.registry.default_marks.load(Relaxed);
+        if !bare_shield {
+            marks |= NEW;
+            if matches!(birth.kind, Kind::Main | Kind::Async | Kind::Local) {
+                marks |= self.registry.default_marks.load(Relaxed);
+            }
         }
-        let mut flags = NEW | marks | (birth.kind as u32) << KIND_SHIFT;
+        let mut flags = marks | (birth.kind as u32) << KIND_SHIFT;
         if phase >= Phase::Cancelling {
             flags |= match parent {
                 Some(parent) if parent.is_untold() && birth.marks & PROTECTED == 0 => {
@@ -386,6 +439,8 @@ impl Slot {
             name: birth.name,
             location: birth.location,
             born,
+            tokio: None,
+            scopes: None,
         };
         self.running.store(0, Relaxed);
         self.flags.store(flags, Release);
@@ -398,11 +453,18 @@ impl Slot {
         let flags = self.flags.load(Relaxed);
         let waker = body.waker.take();
         let name = body.name.take();
+        let scopes = body.scopes.take();
+        let told = scopes.as_ref().map(|scopes| scopes.end());
         body.id = 0;
         self.flags.store(0, Release);
         drop(body);
-        self.registry.release(self, flags);
+        let caught = scopes.as_ref().is_some_and(|scopes| scopes.was_caught());
+        if let Some(scopes) = scopes {
+            self.shard().keep(scopes);
+        }
+        self.registry.release(self, flags, caught);
         drop((waker, name));
+        told.unwrap_or_default().wake();
     }
 
     /// A look at the task from outside.
@@ -423,6 +485,13 @@ impl Slot {
                 thread: thread::name(thread),
             },
         };
+        let places = body.scopes.as_ref().map(|scopes| scopes.places());
+        let Places {
+            caught,
+            asked,
+            shielded,
+        } = places.unwrap_or_default();
+        let bare_shield = flags & BARE_SHIELD != 0;
         Some(TaskInfo {
             id,
             name: body.name.as_deref().cloned(),
@@ -433,8 +502,206 @@ impl Slot {
             protected: flags & PROTECTED != 0,
             cooperative: flags & COOPERATIVE != 0,
             critical: flags & CRITICAL != 0,
+            caught,
+            asked,
+            shielded: shielded.or(bare_shield.then_some(body.location)),
+            bare_shield,
         })
     }
+}
+
+/// What a task does about its own cancellation. All of it is for the code that the task is running,
+/// unless said otherwise.
+impl Slot {
+    /// Whether the running code is the task's own, and not that of a task that is polled inside it.
+    pub(crate) fn is_polled_here(&self) -> bool {
+        lock(&self.body).tokio == tokio::task::try_id()
+    }
+
+    /// Whether it is a job that has started.
+    pub(crate) fn is_job(&self) -> bool {
+        self.flags.load(Relaxed) & JOB != 0
+    }
+
+    /// Whether a job was cancelled, or the shutdown cancels what there is.
+    pub(crate) fn is_job_cancelled(&self) -> bool {
+        self.flags.load(Acquire) & REQUESTED != 0 || self.registry.gate().1 >= Phase::Cancelling
+    }
+
+    fn scopes(&self, body: &mut Body) -> Arc<Scopes> {
+        let scopes = body.scopes.get_or_insert_with(|| {
+            let spare = lock(&self.shard().spare).pop();
+            spare.unwrap_or_else(|| Arc::new(Scopes::new()))
+        });
+        Arc::clone(scopes)
+    }
+
+    /// Receives a cancellation that is pending, where the task is not shielded.
+    fn receive_now(&self, body: &Body) -> Wakers {
+        let pending = self.flags.load(Acquire) & (CANCEL | SHIELDED) == CANCEL;
+        // While all are being marked, nobody acts on it yet.
+        if !pending || self.registry.is_sweeping() {
+            return Wakers::default();
+        }
+        // Whoever requested it has taken the waker.
+        let flags = self.flags.fetch_or(TOLD | REARM, Release);
+        self.flags.fetch_and(!CANCEL, Release);
+        receive(body, flags).1
+    }
+
+    /// Begins a catch, and receives what is pending. Also says whether `waker` is the task's own.
+    pub(crate) fn begin_catch(&self, waker: &Waker) -> (Arc<Scopes>, u32, bool) {
+        let mut body = lock(&self.body);
+        let scopes = self.scopes(&mut body);
+        let catch = scopes.begin_catch();
+        let told = self.receive_now(&body);
+        let own = is_own(&body, waker);
+        drop(body);
+        told.wake();
+        (scopes, catch, own)
+    }
+
+    /// Ends a catch of the task that had these scopes, from wherever.
+    pub(crate) fn end_catch(&self, scopes: &Arc<Scopes>, catch: u32) {
+        let (again, told) = scopes.end_catch(catch);
+        if again {
+            self.put_back(scopes);
+        }
+        told.wake();
+    }
+
+    /// Requests once more what a task has received and nobody took up.
+    #[cold]
+    fn put_back(&self, scopes: &Arc<Scopes>) {
+        let mut body = lock(&self.body);
+        let waker = if has_scopes(&body, scopes) {
+            self.flags.fetch_or(CANCEL, Release);
+            body.waker.take()
+        } else {
+            None
+        };
+        drop(body);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Notes that a catch has yielded.
+    pub(crate) fn caught(&self, scopes: &Scopes, place: Place) -> Receipt {
+        self.flags.fetch_or(RECEIVED, Relaxed);
+        scopes.caught(place)
+    }
+
+    pub(crate) fn begin_shield(&self, place: Place) -> (Arc<Scopes>, u32) {
+        let mut body = lock(&self.body);
+        let scopes = self.scopes(&mut body);
+        let shield = scopes.begin_shield(place);
+        self.flags.fetch_or(SHIELDED, Release);
+        (scopes, shield)
+    }
+
+    /// Ends a shield of the task that had these scopes, from wherever.
+    pub(crate) fn end_shield(&self, scopes: &Arc<Scopes>, shield: u32) {
+        let mut body = lock(&self.body);
+        let (last, told) = scopes.end_shield(shield);
+        let mut waker = None;
+        if last && has_scopes(&body, scopes) {
+            let flags = self.flags.fetch_and(!(SHIELDED | DEFERRED), Release);
+            if flags & DEFERRED != 0 {
+                self.flags.fetch_or(CANCEL, Release);
+                waker = body.waker.take();
+            } else if scopes.has_fired() {
+                self.flags.fetch_or(REARM, Release);
+                waker = body.waker.take();
+            }
+        }
+        drop(body);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        told.wake();
+    }
+
+    /// Whether a cancellation is pending that the task would receive if it were suspended.
+    pub(crate) fn must_suspend(&self) -> bool {
+        self.flags.load(Acquire) & (CANCEL | SHIELDED) == CANCEL
+    }
+
+    /// Asks whether the scope that is running was cancelled, which makes it cooperative.
+    pub(crate) fn ask(&self, place: Place) -> bool {
+        let mut body = lock(&self.body);
+        let scopes = self.cooperate(&mut body, place);
+        let told = self.receive_now(&body);
+        drop(body);
+        told.wake();
+        scopes.is_told()
+    }
+
+    /// Listens for the cancellation of the scope that is running, which makes it cooperative.
+    pub(crate) fn listen(&self, place: Place) -> Ear {
+        let scopes = self.cooperate(&mut lock(&self.body), place);
+        Ear::new(scopes)
+    }
+
+    fn cooperate(&self, body: &mut Body, place: Place) -> Arc<Scopes> {
+        let scopes = self.scopes(body);
+        if scopes.cooperate(place) {
+            self.flags.fetch_or(COOPERATIVE, Release);
+        }
+        scopes
+    }
+
+    /// Makes the task itself cooperative, from wherever, unless it is gone.
+    pub(crate) fn cooperate_at_root(&self, id: Id, place: Place) {
+        let mut body = lock(&self.body);
+        if body.id == id.get() {
+            self.scopes(&mut body).cooperate_at_root(place);
+            self.flags.fetch_or(COOPERATIVE, Release);
+        }
+    }
+
+    /// Whether `waker` is the one that the task is polled with.
+    pub(crate) fn is_own(&self, waker: &Waker) -> bool {
+        is_own(&lock(&self.body), waker)
+    }
+
+    /// Whether what is cancelled may be a part of the task's own cancellation.
+    pub(crate) fn may_receive(&self) -> bool {
+        let requested = self.flags.load(Acquire) & REQUESTED != 0;
+        requested || self.registry.run().is_some_and(|run| run.is_stopping())
+    }
+
+    /// Proves that the task has received a cancellation.
+    pub(crate) fn issue_receipt(&self) -> Receipt {
+        self.flags.fetch_or(RECEIVED, Relaxed);
+        self.scopes(&mut lock(&self.body)).issue()
+    }
+
+    /// What another task has received is this one's now.
+    pub(crate) fn adopt_receipts(&self, receipts: Receipts) {
+        self.flags.fetch_or(RECEIVED, Relaxed);
+        self.scopes(&mut lock(&self.body)).adopt(receipts);
+    }
+
+    /// Takes the receipts, if what the task has received is still somewhere.
+    pub(crate) fn take_live_receipts(&self) -> Option<Receipts> {
+        if self.flags.load(Relaxed) & RECEIVED == 0 {
+            return None;
+        }
+        lock(&self.body).scopes.as_ref()?.take_live_receipts()
+    }
+}
+
+/// Whether the slot still is that of the task that had these scopes.
+fn has_scopes(body: &Body, scopes: &Arc<Scopes>) -> bool {
+    let own = body.scopes.as_ref();
+    own.is_some_and(|own| Arc::ptr_eq(own, scopes))
+}
+
+/// Whether it is the waker that the task is polled with. Not known between a request and the poll
+/// that follows.
+fn is_own(body: &Body, waker: &Waker) -> bool {
+    body.waker.as_ref().is_some_and(|own| own.will_wake(waker))
 }
 
 impl fmt::Debug for Slot {
@@ -447,6 +714,21 @@ impl fmt::Debug for Slot {
 
 fn kind_of(flags: u32) -> Kind {
     Kind::ALL[((flags & KIND_MASK) >> KIND_SHIFT) as usize]
+}
+
+/// Whether a task that is ended by force has not refused: it is in no scope that would have let it
+/// do anything about its cancellation, which it had no chance to receive.
+fn may_be_cut(body: &Body, flags: u32) -> bool {
+    let plain = TOLD | LATE | PROTECTED | COOPERATIVE | GIVEN_UP | SHIELDED | DEFERRED;
+    let catching = || body.scopes.as_ref().is_some_and(|it| it.is_catching());
+    flags & plain == 0 && flags & CANCEL != 0 && !catching()
+}
+
+/// Tells all scopes of a cancellation; says whether one may catch it.
+fn receive(body: &Body, flags: u32) -> (bool, Wakers) {
+    let cooperative = flags & COOPERATIVE != 0;
+    let received = body.scopes.as_ref().map(|it| it.receive(cooperative));
+    received.unwrap_or_default()
 }
 
 fn with_outcome(flags: u32, outcome: Outcome) -> u32 {
@@ -462,7 +744,30 @@ fn clock() -> u64 {
 
 /// A part of the registry with a lock of its own.
 #[repr(align(128))]
-struct Shard(Mutex<ShardState>);
+struct Shard {
+    state: Mutex<ShardState>,
+    /// Scopes of tasks that have ended, for others. A leaf below the lock of a slot.
+    spare: Mutex<Vec<Arc<Scopes>>>,
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self {
+            state: Mutex::new(ShardState::default()),
+            spare: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Keeps scopes for another task, unless somebody still listens to them.
+    fn keep(&self, mut scopes: Arc<Scopes>) {
+        if Arc::get_mut(&mut scopes).is_some_and(Scopes::reset) {
+            let mut spare = lock(&self.spare);
+            if spare.len() < MOST_SPARE {
+                spare.push(scopes);
+            }
+        }
+    }
+}
 
 #[derive(Default)]
 struct ShardState {
@@ -475,8 +780,9 @@ struct ShardState {
     tasks: usize,
     jobs: usize,
     given_up: usize,
-    /// By [`Outcome`], since the run began.
+    /// By [`Outcome`], since the run began; and how many of all had caught a cancellation.
     ended: [u64; 5],
+    caught: u64,
 }
 
 /// How much there is to wait for.
@@ -521,9 +827,7 @@ static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 impl Registry {
     fn leak() -> &'static Self {
-        let shards = (0..SHARDS)
-            .map(|_| Shard(Mutex::new(ShardState::default())))
-            .collect();
+        let shards = (0..SHARDS).map(|_| Shard::new()).collect();
         Box::leak(Box::new(Self {
             gate: AtomicU64::new(Phase::Closed as u64),
             shards,
@@ -539,7 +843,8 @@ impl Registry {
         let pooled = lock_std(&POOL).pop();
         let registry = pooled.unwrap_or_else(Self::leak);
         for shard in &registry.shards {
-            lock(&shard.0).ended = Default::default();
+            let mut shard = lock(&shard.state);
+            (shard.ended, shard.caught) = Default::default();
         }
         lock_std(&registry.refused).clear();
         registry.default_marks.store(default_marks, Relaxed);
@@ -577,6 +882,19 @@ impl Registry {
         self.gate().0
     }
 
+    fn is_sweeping(&self) -> bool {
+        self.gate.load(SeqCst) & SWEEPING != 0
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.gate.load(SeqCst) & SEALED != 0
+    }
+
+    /// From now on no bare shield begins.
+    pub(crate) fn seal(&self) {
+        self.gate.fetch_or(SEALED, SeqCst);
+    }
+
     /// Makes a phase known to everybody who spawns or asks. For the run's control thread only.
     pub(crate) fn set_phase(&self, phase: Phase) {
         let (epoch, _) = self.gate();
@@ -606,7 +924,7 @@ impl Registry {
         }
         let number = thread::number() as usize % self.shards.len();
         let job = birth.kind == Kind::Blocking;
-        let shard = &self.shards[number].0;
+        let shard = &self.shards[number].state;
         let (slot, id) = lock(shard).take(self, u8::try_from(number).unwrap_or(0), job);
         let origin = Origin {
             id,
@@ -625,7 +943,7 @@ impl Registry {
         Err(origin)
     }
 
-    fn release(&'static self, slot: &'static Slot, flags: u32) {
+    fn release(&'static self, slot: &'static Slot, flags: u32, caught: bool) {
         let kind = kind_of(flags);
         let given_up = flags & GIVEN_UP != 0;
         let outcome = if given_up {
@@ -634,9 +952,12 @@ impl Registry {
             (flags & OUTCOME_MASK) >> OUTCOME_SHIFT
         };
         let quiet = {
-            let mut shard = lock(&self.shards[usize::from(slot.shard)].0);
+            let mut shard = lock(&slot.shard().state);
             shard.push_free(slot);
-            shard.ended[outcome as usize] += 1;
+            if flags & BARE_SHIELD == 0 {
+                shard.ended[outcome as usize] += 1;
+                shard.caught += u64::from(caught);
+            }
             let count = match kind {
                 _ if given_up => &mut shard.given_up,
                 Kind::Blocking => &mut shard.jobs,
@@ -685,7 +1006,7 @@ impl Registry {
 
     /// Counts, exactly: with all shards locked, nothing can move between them.
     pub(crate) fn census(&self) -> Census {
-        let shards: Vec<_> = self.shards.iter().map(|shard| lock(&shard.0)).collect();
+        let shards: Vec<_> = self.shards.iter().map(|shard| lock(&shard.state)).collect();
         shards.iter().fold(Census::default(), |sum, shard| Census {
             tasks: sum.tasks + shard.tasks,
             jobs: sum.jobs + shard.jobs,
@@ -697,16 +1018,18 @@ impl Registry {
     pub(crate) fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for shard in &self.shards {
-            for (sum, ended) in sum.ended.iter_mut().zip(lock(&shard.0).ended) {
+            let shard = lock(&shard.state);
+            for (sum, ended) in sum.ended.iter_mut().zip(shard.ended) {
                 *sum += ended;
             }
+            sum.caught += shard.caught;
         }
         // Not the shards' counts: those have a newcomer before it is let in.
         for slot in self.slots().filter(|slot| slot.is_in_use()) {
-            if slot.flags.load(Relaxed) & GIVEN_UP == 0 {
-                sum.alive += 1;
-            } else {
-                sum.given_up += 1;
+            match slot.flags.load(Relaxed) & (BARE_SHIELD | GIVEN_UP) {
+                0 => sum.alive += 1,
+                GIVEN_UP => sum.given_up += 1,
+                _ => {}
             }
         }
         sum
@@ -714,7 +1037,7 @@ impl Registry {
 
     fn slots(&self) -> impl Iterator<Item = &'static Slot> {
         self.shards.iter().flat_map(|shard| {
-            let chunks = lock(&shard.0).chunks.clone();
+            let chunks = lock(&shard.state).chunks.clone();
             chunks.into_iter().flatten()
         })
     }
@@ -725,7 +1048,7 @@ impl Registry {
         for slot in self.slots() {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
-            let spared = flags & (PROTECTED | LATE) != 0
+            let spared = flags & (PROTECTED | LATE | BARE_SHIELD) != 0
                 || matches!(kind_of(flags), Kind::Blocking | Kind::Callback | Kind::Hook);
             if body.id != 0 && !spared {
                 slot.flags.fetch_or(CANCEL | REQUESTED, Release);
@@ -776,7 +1099,7 @@ impl Registry {
                 continue;
             };
             // The shard first, so that the count and the mark change together.
-            let mut shard = lock(&self.shards[usize::from(slot.shard)].0);
+            let mut shard = lock(&slot.shard().state);
             let body = lock(&slot.body);
             if body.id != info.id.get() || slot.flags.load(Relaxed) & GIVEN_UP != 0 {
                 continue;
@@ -877,7 +1200,7 @@ fn phase_of(gate: u64) -> Phase {
         Phase::Finishing,
         Phase::Closed,
     ];
-    PHASES[(gate & 0xff & !SWEEPING) as usize]
+    PHASES[(gate & 0xff & !(SWEEPING | SEALED)) as usize]
 }
 
 #[cfg(all(test, aiorun_loom))]

@@ -74,6 +74,9 @@ pub struct TaskCounts {
     pub cancelled: u64,
     /// Did not end within the limit, abandoned jobs included.
     pub refused: u64,
+    /// How many of them had caught a cancellation, by [`catch_cancel`](crate::catch_cancel): no
+    /// outcome of its own.
+    pub caught: u64,
 }
 
 impl TaskCounts {
@@ -88,6 +91,7 @@ impl TaskCounts {
             panicked: ended(Outcome::Panicked),
             cancelled: ended(Outcome::Cancelled) + tally.alive,
             refused: ended(Outcome::Refused) + tally.given_up,
+            caught: tally.caught,
         }
     }
 }
@@ -193,6 +197,7 @@ impl fmt::Display for TaskCounts {
             (self.panicked, "panicked"),
             (self.cancelled, "cancelled"),
             (self.refused, "refused"),
+            (self.caught, "caught their cancellation"),
         ];
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, ", {count} {what}")?;

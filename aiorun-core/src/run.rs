@@ -23,8 +23,9 @@ use crate::exit::StopReason;
 use crate::output::{Origin, Problem};
 use crate::pause::Pause;
 use crate::phase::{Machine, Phase, Whose};
-use crate::registry::Registry;
+use crate::registry::{Registry, Slot};
 use crate::reporter::Message;
+use crate::scope::Place;
 use crate::signals::Arrival;
 use crate::sync::lock_std as lock;
 use crate::task::Id;
@@ -83,6 +84,9 @@ pub(crate) struct Failures {
 /// Resolves with the reason to stop.
 pub(crate) type Stopped = Shared<oneshot::Receiver<StopReason>>;
 
+/// Resolves when the shutdown has cancelled the tasks.
+pub(crate) type Cancelling = Shared<oneshot::Receiver<()>>;
+
 pub(crate) struct Run {
     pub(crate) registry: &'static Registry,
     /// The run's number.
@@ -91,12 +95,16 @@ pub(crate) struct Run {
     pub(crate) machine: Mutex<Machine>,
     pub(crate) reporter: Sender<Message>,
     pub(crate) stopped: Stopped,
+    pub(crate) cancelling: Cancelling,
+    /// Whether the end of the run is the end of its runtime.
+    pub(crate) owns_runtime: bool,
     pub(crate) hooks: Mutex<Vec<Hook>>,
     /// Whether an unhandled failure stops the program.
     pub(crate) stop_on_unhandled_errors: bool,
     commands: UnboundedSender<Command>,
     runtime: OnceLock<runtime::Handle>,
     claim: Mutex<Option<Claim>>,
+    main: OnceLock<(&'static Slot, Id)>,
     /// `stop` was called, which the control thread may not have heard yet.
     stop_asked: AtomicBool,
     /// A signal came before main was started.
@@ -116,6 +124,8 @@ pub(crate) struct Parts {
     pub(crate) machine: Machine,
     pub(crate) reporter: Sender<Message>,
     pub(crate) stopped: Stopped,
+    pub(crate) cancelling: Cancelling,
+    pub(crate) owns_runtime: bool,
     pub(crate) commands: UnboundedSender<Command>,
     pub(crate) stop_on_unhandled_errors: bool,
     pub(crate) may_pause: bool,
@@ -131,11 +141,14 @@ impl Run {
             machine: Mutex::new(parts.machine),
             reporter: parts.reporter,
             stopped: parts.stopped,
+            cancelling: parts.cancelling,
+            owns_runtime: parts.owns_runtime,
             hooks: Mutex::new(Vec::new()),
             stop_on_unhandled_errors: parts.stop_on_unhandled_errors,
             commands: parts.commands,
             runtime: OnceLock::new(),
             claim: Mutex::default(),
+            main: OnceLock::new(),
             stop_asked: AtomicBool::new(false),
             early_signal: AtomicBool::new(false),
             unshown: AtomicBool::new(false),
@@ -166,6 +179,17 @@ impl Run {
             pause.close();
         }
         self.registry.vacate();
+    }
+
+    pub(crate) fn note_main(&self, slot: &'static Slot, id: Id) {
+        let _ = self.main.set((slot, id));
+    }
+
+    /// Somebody in a task that is not ours waits for the cancellation, on behalf of main.
+    pub(crate) fn make_main_cooperative(&self, place: Place) {
+        if let Some((slot, id)) = self.main.get() {
+            slot.cooperate_at_root(*id, place);
+        }
     }
 
     pub(crate) fn note_early_signal(&self) {

@@ -328,7 +328,12 @@ pub(crate) fn reserve_in(
     parent: Option<&Slot>,
     birth: Birth,
 ) -> Result<(&'static Slot, Origin), Origin> {
-    run.registry.reserve(run.epoch, parent, birth)
+    let is_main = birth.kind == Kind::Main;
+    let placed = run.registry.reserve(run.epoch, parent, birth);
+    if is_main && let Ok((slot, origin)) = &placed {
+        run.note_main(slot, origin.id);
+    }
+    placed
 }
 
 /// The panic of whatever needs a supervisor and finds none.

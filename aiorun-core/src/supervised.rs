@@ -105,6 +105,7 @@ impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
                 Verdict::Wait => return Poll::Pending,
                 // It is suspended, or was never polled.
                 Verdict::Drop => {
+                    let _running = Running::new(slot);
                     return Poll::Ready(match discard(this.future) {
                         Ok(()) => Output::Cancelled,
                         Err(payload) => panicked::<_, E>(payload, slot),
@@ -220,7 +221,10 @@ impl Drop for Place {
 impl<T> Ending<T> for Plain {
     fn returned(value: T, slot: &'static Slot) -> Output<T> {
         slot.settle(Outcome::Completed);
-        Output::Value(value)
+        match slot.take_live_receipts() {
+            None => Output::Value(value),
+            Some(receipts) => Output::Received(Box::new((value, receipts))),
+        }
     }
 
     fn panicked(payload: Payload, slot: &'static Slot) -> Output<T> {
@@ -240,6 +244,10 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> Ending<Result<T, E>> for Fallible
     fn returned(value: Result<T, E>, slot: &'static Slot) -> Output<Result<T, E>> {
         if value.is_ok() {
             return Plain::returned(value, slot);
+        }
+        // What it has received, and passed on by `?`, is no failure.
+        if let Some(receipts) = slot.take_live_receipts() {
+            return Output::Received(Box::new((value, receipts)));
         }
         slot.settle(Outcome::Failed);
         if slot.is_critical() {
@@ -276,8 +284,11 @@ fn tell<T>(slot: &'static Slot, command: Command) -> Output<T> {
     Output::Cancelled
 }
 
-impl Ending<ExitCode> for Main {
-    fn returned(code: ExitCode, slot: &'static Slot) -> Output<ExitCode> {
+impl Ending<Option<ExitCode>> for Main {
+    fn returned(code: Option<ExitCode>, slot: &'static Slot) -> Output<Option<ExitCode>> {
+        let Some(code) = code else {
+            return Output::Cancelled;
+        };
         let (outcome, end) = if code == ExitCode::SUCCESS {
             (Outcome::Completed, MainEnd::Returned)
         } else {
@@ -287,21 +298,23 @@ impl Ending<ExitCode> for Main {
         tell(slot, Command::MainEnded(end))
     }
 
-    fn panicked(payload: Payload, slot: &'static Slot) -> Output<ExitCode> {
+    fn panicked(payload: Payload, slot: &'static Slot) -> Output<Option<ExitCode>> {
         tell(slot, Command::MainEnded(MainEnd::Panicked(payload)))
     }
 }
 
 impl Ending<CallbackResult> for Callback {
     fn returned(result: CallbackResult, slot: &'static Slot) -> Output<CallbackResult> {
-        slot.settle(if result.is_ok() {
-            Outcome::Completed
-        } else {
-            Outcome::Failed
-        });
         match result {
-            Ok(()) => Output::Cancelled,
-            Err(error) => tell(slot, Command::CallbackFailed(Problem::Failed(error))),
+            Ok(()) => {
+                slot.settle(Outcome::Completed);
+                Output::Cancelled
+            }
+            Err(_) if slot.take_live_receipts().is_some() => Output::Cancelled,
+            Err(error) => {
+                slot.settle(Outcome::Failed);
+                tell(slot, Command::CallbackFailed(Problem::Failed(error)))
+            }
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn run_here<F>(
     main: Option<F>,
 ) -> Exit
 where
-    F: Future<Output = ExitCode>,
+    F: Future<Output = Option<ExitCode>>,
 {
     run(builder, main.is_some(), |run, runtime, launched| {
         let main = main.map(|main| Main { main, location });
@@ -61,7 +61,7 @@ pub(crate) fn run_on_worker<F>(
     main: F,
 ) -> Exit
 where
-    F: Future<Output = ExitCode> + Send + 'static,
+    F: Future<Output = Option<ExitCode>> + Send + 'static,
 {
     if builder.options.flavor() != crate::config::Flavor::MultiThread {
         return run_here(builder, location, Some(main));
@@ -125,7 +125,7 @@ pub(crate) async fn supervise<F>(
     main: F,
 ) -> Exit
 where
-    F: Future<Output = ExitCode>,
+    F: Future<Output = Option<ExitCode>>,
 {
     let runtime = runtime::Handle::current();
     if let Err(what) = builder.options.validate_for_supervise() {
@@ -212,6 +212,7 @@ impl Launched {
             repeat => repeat,
         };
         let (stopping, stopped) = cold::channel();
+        let (cancel, cancelling) = cold::channel();
         let (commands, commanded) = unbounded_channel();
         let (say, messages) = mpsc::channel();
         let (close, closing) = oneshot::channel();
@@ -221,6 +222,8 @@ impl Launched {
             machine: Machine::new(options.limits, repeat, callback.is_some()),
             reporter: say,
             stopped: stopped.shared(),
+            cancelling: cancelling.shared(),
+            owns_runtime: owner == Owner::Us,
             commands,
             stop_on_unhandled_errors: options.stop_on_unhandled_errors(),
             may_pause: may_pause(options, owner),
@@ -229,6 +232,7 @@ impl Launched {
             run: Arc::clone(&run),
             commands: commanded,
             stopping,
+            cancelling: cancel,
             close,
             exit_on: (repeat == RepeatSignal::Exit).then(|| signals.clone()),
             signals,
@@ -282,7 +286,7 @@ impl Launched {
     /// Runs main here until the control thread says close; what is left of it is dropped then.
     async fn drive<F>(&mut self, run: &Run, main: Option<Main<F>>) -> Duration
     where
-        F: Future<Output = ExitCode>,
+        F: Future<Output = Option<ExitCode>>,
     {
         let main = if may_start(run).await { main } else { None };
         let main = main.and_then(|Main { main, location }| {

@@ -2,10 +2,14 @@
 //! `--cfg aiorun_loom`. (Plain `--cfg loom` would switch tokio as well, whose `net` then vanishes.)
 
 #[cfg(aiorun_loom)]
-pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::AtomicU32, atomic::AtomicU64};
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard, atomic::AtomicBool, atomic::AtomicU32, atomic::AtomicU64,
+};
 use std::sync::PoisonError;
 #[cfg(not(aiorun_loom))]
-pub(crate) use std::sync::{Mutex, MutexGuard, atomic::AtomicU32, atomic::AtomicU64};
+pub(crate) use std::sync::{
+    Mutex, MutexGuard, atomic::AtomicBool, atomic::AtomicU32, atomic::AtomicU64,
+};
 
 /// Locks, poisoned or not: no critical section of this crate runs foreign code, so none is ever
 /// left half done.

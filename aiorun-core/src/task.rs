@@ -178,6 +178,15 @@ pub struct TaskInfo {
     pub cooperative: bool,
     /// Whether its end stops the program.
     pub critical: bool,
+    /// Where it last caught a cancellation: the call of [`catch_cancel`](crate::catch_cancel).
+    pub caught: Option<&'static Location<'static>>,
+    /// Where it asked for its cancellation, which made it cooperative: the call of
+    /// [`cancelled`](crate::cancelled()) or [`is_cancelled`](crate::is_cancelled).
+    pub asked: Option<&'static Location<'static>>,
+    /// Where it is shielded at the moment: the call of [`shield`](crate::shield).
+    pub shielded: Option<&'static Location<'static>>,
+    /// It is no task of ours, but a shield in somebody else's.
+    pub(crate) bare_shield: bool,
 }
 
 impl TaskInfo {
@@ -193,19 +202,19 @@ impl TaskInfo {
             kind: self.kind,
             id: self.id,
             name: self.name(),
+            bare_shield: self.bare_shield,
         }
     }
 }
 
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.label())?;
-        write!(
-            f,
-            " spawned at {}, age {}, ",
-            self.location,
-            Short(self.age)
-        )?;
+        let begun = if self.bare_shield { "at" } else { "spawned at" };
+        let age = Short(self.age);
+        write!(f, "{} {begun} {}, age {age}, ", self.label(), self.location)?;
+        if self.bare_shield {
+            return f.write_str("not done");
+        }
         if self.protected {
             f.write_str("protected, ")?;
         }
@@ -215,7 +224,18 @@ impl fmt::Display for TaskInfo {
         match (self.kind, &self.state) {
             (Kind::Blocking, State::NotStarted) => f.write_str("queued"),
             (_, state) => state.fmt(f),
+        }?;
+        let places = [
+            ("caught", self.caught),
+            ("asked", self.asked),
+            ("shielded", self.shielded),
+        ];
+        for (what, place) in places {
+            if let Some(place) = place {
+                write!(f, ", {what} at {place}")?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -224,10 +244,14 @@ pub(crate) struct Label<'a> {
     pub(crate) kind: Kind,
     pub(crate) id: Id,
     pub(crate) name: Option<&'a str>,
+    pub(crate) bare_shield: bool,
 }
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.bare_shield {
+            return f.write_str("a shield in a task that is not aiorun's");
+        }
         match (self.kind, self.name) {
             (kind, Some(name)) => write!(f, "{kind} `{}`", Printable(name)),
             (kind @ (Kind::Main | Kind::Callback), None) => write!(f, "{kind}"),

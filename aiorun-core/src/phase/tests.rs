@@ -1,7 +1,7 @@
 //! The machine as tables: what goes in, when, and what has to come out.
 
 use super::Action::{
-    ArmExit, CancelAll, Close, DisarmExit, Enter, Exit, Force, GiveUp, Leave, SayWaiting,
+    ArmExit, CancelAll, Close, DisarmExit, Enter, Exit, Force, GiveUp, Leave, SayWaiting, Seal,
     StartCallback, StartDelay, StartHook,
 };
 use super::Event::{Abandon, Closing, Deadline, NoHook, Quiet, Stop};
@@ -59,7 +59,8 @@ fn everything_ends_by_itself() {
             (secs(3), Quiet, &[Enter(Draining)]),
             (secs(4), Quiet, &[Enter(Finishing), StartHook]),
             (secs(5), Quiet, &[StartHook]),
-            (secs(6), NoHook, &[Close(FULL)]),
+            (secs(6), NoHook, &[Seal]),
+            (secs(6), Quiet, &[Close(FULL)]),
             (secs(7), Quiet, &[Enter(Closed)]),
         ],
     );
@@ -98,9 +99,11 @@ fn nothing_ends_by_itself_and_yet_the_run_does() {
             ),
             (ms(59_928), Deadline, &[Force(Step::Hook)]),
             (secs(60), Deadline, &[GiveUp(Step::Hook), StartHook]),
-            (secs(60), NoHook, &[Close(FULL)]),
-            (ms(60_999), Deadline, &[]),
-            (secs(61), Deadline, &[Leave]),
+            (secs(60), NoHook, &[Seal]),
+            (secs(60), Deadline, &[Force(Step::Seal)]),
+            (ms(60_020), Deadline, &[GiveUp(Step::Seal), Close(ms(430))]),
+            (ms(61_019), Deadline, &[]),
+            (ms(61_020), Deadline, &[Leave]),
         ],
     );
     assert_eq!(machine.deadline(), None, "it leaves once");
@@ -300,7 +303,8 @@ fn an_abort_takes_the_time_of_callback_tasks_and_jobs_and_hooks_still_run() {
             ),
             (secs(20), Deadline, &[]),
             (secs(21), Quiet, &[StartHook]),
-            (secs(21), NoHook, &[Close(FULL)]),
+            (secs(21), NoHook, &[Seal]),
+            (secs(21), Quiet, &[Close(FULL)]),
             (ms(21_999), Deadline, &[]),
             (secs(22), Deadline, &[Leave]),
         ],
@@ -375,7 +379,8 @@ fn whoever_is_dropped_half_way_gets_no_callback_no_delay_and_no_hooks() {
                 &[Enter(Stopping), Enter(Cancelling), CancelAll],
             ),
             (secs(1), Quiet, &[Enter(Draining)]),
-            (secs(1), Quiet, &[Enter(Finishing), Close(FULL)]),
+            (secs(1), Quiet, &[Enter(Finishing), Seal]),
+            (secs(1), Quiet, &[Close(FULL)]),
         ],
     );
     play(
@@ -627,7 +632,7 @@ fn asking_again_and_again_delays_nothing() {
         ..Given::default()
     }
     .machine();
-    for event in [TERM, Quiet, Quiet, NoHook] {
+    for event in [TERM, Quiet, Quiet, NoHook, Quiet] {
         machine.on(secs(0), event);
     }
     assert_eq!(machine.step(), Step::Close);
@@ -647,7 +652,7 @@ fn a_thread_that_closes_the_runtime_is_not_stuck_for_being_late() {
         ..Given::default()
     };
     let mut machine = given.machine();
-    for event in [TERM, Quiet, Quiet, NoHook] {
+    for event in [TERM, Quiet, Quiet, NoHook, Quiet] {
         machine.on(secs(10), event);
     }
     machine.on(secs(0), TERM);

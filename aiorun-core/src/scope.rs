@@ -1,0 +1,600 @@
+//! The scopes of one task: itself, the *root*, and each `catch_cancel` in it that is under way; with
+//! its shields, and those who wait to hear of a cancellation.
+//!
+//! A task gets its `Scopes` when it first needs them, through its slot. They are told of a
+//! cancellation by the task itself, on the thread that polls it, and by nobody else: at the start of
+//! a poll, where the task is suspended, or where the running code asks. So a scope never fires while
+//! its future is being polled, and whoever registers from inside the task need not fear to miss it.
+//! Only listeners may be polled by others, and they look and register under one lock.
+//!
+//! # Invariants
+//!
+//! 1. Nothing is received while there is a shield.
+//! 2. A catch fires only if no catch lives inside it, and never when it is cooperative.
+//! 3. `fired` counts the catches that fired and did not notice yet; they notice at the start of a
+//!    poll, and only while there is no shield.
+//! 4. When the task has ended, `ended` is set before its slot is free for another.
+
+use std::panic::Location;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::sync::{AtomicBool, AtomicU32, Mutex, lock};
+
+/// Where in the code.
+pub(crate) type Place = &'static Location<'static>;
+
+/// The task itself, where a scope is named by the index of its node.
+const ROOT: u32 = u32::MAX;
+
+/// The scopes of one task.
+#[derive(Debug)]
+pub(crate) struct Scopes {
+    tree: Mutex<Tree>,
+    /// The scope whose code is running. For the thread that polls the task only.
+    current: AtomicU32,
+    /// How many catches have fired and not noticed.
+    fired: AtomicU32,
+    /// The task is gone.
+    ended: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Tree {
+    nodes: Slab<Node>,
+    /// To tell a node from its successors at the same index.
+    serial: u64,
+    shields: usize,
+    /// What was received last is nobody's yet: no scope that was told is cooperative, and no catch
+    /// that fired has yielded.
+    unclaimed: bool,
+    root: Marks,
+    /// Where a cancellation was last caught.
+    caught: Option<Place>,
+    receipts: Receipts,
+}
+
+/// What a scope knows of itself.
+#[derive(Debug, Default, Clone, Copy)]
+struct Marks {
+    /// It received a cancellation.
+    told: bool,
+    /// Where it was asked for one first, if that was in code.
+    asked: Option<Place>,
+    cooperative: bool,
+}
+
+#[derive(Debug)]
+enum Node {
+    Catch(Catch),
+    Shield(Place),
+    Listener(Listener),
+}
+
+#[derive(Debug)]
+struct Catch {
+    serial: u64,
+    parent: u32,
+    /// How many catches are directly inside.
+    inside: u32,
+    /// How many listeners are bound to it.
+    listeners: u32,
+    marks: Marks,
+    fired: bool,
+    /// Who is to be woken when it fires, where that is not the task.
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    scope: ScopeId,
+    waker: Option<Waker>,
+}
+
+/// Names a scope of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ScopeId {
+    index: u32,
+    serial: u64,
+}
+
+impl ScopeId {
+    const ROOT: Self = Self {
+        index: ROOT,
+        serial: 0,
+    };
+}
+
+/// Cancellations that a task has received and somebody still holds: not in a list, but as the
+/// other ends of what the holders have.
+#[derive(Debug, Default)]
+pub(crate) struct Receipts(Vec<Weak<()>>);
+
+/// Held by whoever holds a cancellation that was received.
+pub(crate) type Receipt = Arc<()>;
+
+impl Receipts {
+    fn issue(&mut self) -> Receipt {
+        if let Some(receipt) = self.0.iter().find_map(Weak::upgrade) {
+            return receipt;
+        }
+        self.0.clear();
+        let receipt = Receipt::default();
+        self.0.push(Arc::downgrade(&receipt));
+        receipt
+    }
+
+    fn adopt(&mut self, others: Self) {
+        self.0.retain(|receipt| receipt.strong_count() > 0);
+        self.0.extend(others.0);
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.0.iter().any(|receipt| receipt.strong_count() > 0)
+    }
+}
+
+/// Who is to be woken once all locks are released.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    pub(crate) fn wake(self) {
+        for waker in self.0 {
+            waker.wake();
+        }
+    }
+}
+
+/// What a task looks like from outside.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Places {
+    /// Where it last caught a cancellation.
+    pub(crate) caught: Option<Place>,
+    /// Where it asked for one, which made it cooperative.
+    pub(crate) asked: Option<Place>,
+    /// Where it is shielded.
+    pub(crate) shielded: Option<Place>,
+}
+
+/// How a listener finds its scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hearing {
+    Told,
+    Waiting,
+    /// The task is gone and its scope was not told.
+    Ended,
+}
+
+impl Scopes {
+    pub(crate) fn new() -> Self {
+        Self {
+            tree: Mutex::new(Tree::default()),
+            current: AtomicU32::new(ROOT),
+            fired: AtomicU32::new(0),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes them fit for another task; says whether they are worth keeping.
+    pub(crate) fn reset(&mut self) -> bool {
+        const MOST_NODES: usize = 64;
+        let Self {
+            tree,
+            current,
+            fired,
+            ended,
+        } = self;
+        let mut tree = lock(tree);
+        debug_assert!(tree.nodes.is_empty(), "whoever has a node refers to them");
+        let nodes = std::mem::take(&mut tree.nodes);
+        let worth = nodes.capacity() <= MOST_NODES;
+        *tree = Tree {
+            nodes,
+            ..Tree::default()
+        };
+        current.store(ROOT, Relaxed);
+        fired.store(0, Relaxed);
+        ended.store(false, Relaxed);
+        worth
+    }
+
+    /// The task is gone. Those who still listen will have to look elsewhere.
+    pub(crate) fn end(&self) -> Wakers {
+        let mut tree = lock(&self.tree);
+        self.ended.store(true, Release);
+        tree.receipts.0.clear();
+        Wakers(tree.listeners().filter_map(|it| it.waker.take()).collect())
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
+    }
+
+    /// Runs the code of `scope` until the guard is dropped.
+    pub(crate) fn enter(&self, scope: u32) -> Entered<'_> {
+        let outer = self.current.load(Relaxed);
+        self.current.store(scope, Relaxed);
+        Entered {
+            scopes: self,
+            outer,
+        }
+    }
+
+    /// Whether a catch may have fired. The one thing that a catch asks on every poll.
+    pub(crate) fn has_fired(&self) -> bool {
+        self.fired.load(Acquire) > 0
+    }
+
+    /// Begins a catch in the scope that is running.
+    pub(crate) fn begin_catch(&self) -> u32 {
+        let parent = self.current.load(Relaxed);
+        let mut tree = lock(&self.tree);
+        tree.serial += 1;
+        let catch = Catch {
+            serial: tree.serial,
+            parent,
+            inside: 0,
+            listeners: 0,
+            marks: Marks::default(),
+            fired: false,
+            waker: None,
+        };
+        if let Some(parent) = tree.catch(parent) {
+            parent.inside += 1;
+        }
+        tree.insert(Node::Catch(catch))
+    }
+
+    /// Says whom to wake for the catch. From inside the task, so that it cannot have fired meanwhile.
+    /// Returns whom it was before.
+    pub(crate) fn follow(&self, catch: u32, waker: Option<Waker>) -> Option<Waker> {
+        let mut tree = lock(&self.tree);
+        std::mem::replace(&mut tree.catch(catch)?.waker, waker)
+    }
+
+    /// Whether the catch has fired, is not cooperative, and may be noticed; it is over then.
+    pub(crate) fn notice(&self, catch: u32) -> bool {
+        let mut tree = lock(&self.tree);
+        if tree.shields > 0 {
+            return false;
+        }
+        let Some(node) = tree.catch(catch) else {
+            return false;
+        };
+        if node.fired && node.marks.cooperative {
+            // It has asked meanwhile, and so it knows.
+            node.fired = false;
+            self.fired.fetch_sub(1, AcqRel);
+            tree.unclaimed = false;
+            return false;
+        }
+        node.fired
+    }
+
+    /// A catch yields; returns what proves that its cancellation was received.
+    pub(crate) fn caught(&self, place: Place) -> Receipt {
+        let mut tree = lock(&self.tree);
+        tree.caught = Some(place);
+        tree.unclaimed = false;
+        tree.receipts.issue()
+    }
+
+    /// Ends a catch, in whatever way. Returns whether the task has to receive its cancellation once
+    /// more: every catch that fired was dropped before it yielded.
+    pub(crate) fn end_catch(&self, catch: u32) -> (bool, Wakers) {
+        let mut tree = lock(&self.tree);
+        let Some(Node::Catch(node)) = tree.nodes.try_remove(catch as usize) else {
+            return Default::default();
+        };
+        let last = node.fired && self.fired.fetch_sub(1, AcqRel) == 1;
+        let again = last && std::mem::take(&mut tree.unclaimed);
+        // It is dropped out of order where its future was moved elsewhere.
+        let orphans = node.inside > 0;
+        if let Some(parent) = tree.catch(node.parent) {
+            parent.inside = parent.inside - 1 + node.inside;
+        }
+        if orphans {
+            for (_, other) in &mut tree.nodes {
+                if let Node::Catch(other) = other
+                    && other.parent == catch
+                {
+                    other.parent = node.parent;
+                }
+            }
+        }
+        let mut wakers = Wakers::default();
+        if node.listeners > 0 {
+            let id = node.id(catch);
+            let bound = tree.listeners().filter(|it| it.scope == id);
+            wakers.0.extend(bound.filter_map(|it| it.waker.take()));
+        }
+        (again, wakers)
+    }
+
+    pub(crate) fn begin_shield(&self, place: Place) -> u32 {
+        let mut tree = lock(&self.tree);
+        tree.shields += 1;
+        tree.insert(Node::Shield(place))
+    }
+
+    /// Ends a shield. Returns whether it was the last, with those who had to wait for that.
+    pub(crate) fn end_shield(&self, shield: u32) -> (bool, Wakers) {
+        let mut tree = lock(&self.tree);
+        let was = tree.nodes.try_remove(shield as usize);
+        debug_assert!(matches!(was, Some(Node::Shield(_))));
+        tree.shields -= 1;
+        if tree.shields > 0 {
+            return (false, Wakers::default());
+        }
+        let mut wakers = Wakers::default();
+        if self.has_fired() {
+            let fired = tree.catches().filter(|catch| catch.fired);
+            wakers
+                .0
+                .extend(fired.filter_map(|catch| catch.waker.take()));
+        }
+        (true, wakers)
+    }
+
+    /// Tells every scope of a cancellation; says whether a catch is alive, and so the task goes on.
+    pub(crate) fn receive(&self, cooperative: bool) -> (bool, Wakers) {
+        let mut tree = lock(&self.tree);
+        let mut wakers = Wakers::default();
+        let mut alive = false;
+        let mut claimed = cooperative;
+        tree.root.told = true;
+        for (_, node) in &mut tree.nodes {
+            match node {
+                Node::Catch(catch) => {
+                    alive = true;
+                    catch.marks.told = true;
+                    claimed |= catch.marks.cooperative;
+                    if catch.inside == 0 && !catch.marks.cooperative && !catch.fired {
+                        catch.fired = true;
+                        self.fired.fetch_add(1, AcqRel);
+                        wakers.0.extend(catch.waker.take());
+                    }
+                }
+                Node::Listener(listener) => wakers.0.extend(listener.waker.take()),
+                Node::Shield(_) => debug_assert!(false, "nothing is received under a shield"),
+            }
+        }
+        tree.unclaimed = alive && !claimed;
+        (alive, wakers)
+    }
+
+    /// Whether a catch is alive.
+    pub(crate) fn is_catching(&self) -> bool {
+        lock(&self.tree).catches().next().is_some()
+    }
+
+    /// Makes the scope that is running cooperative; says whether it is the task itself.
+    pub(crate) fn cooperate(&self, place: Place) -> bool {
+        let current = self.current.load(Relaxed);
+        let mut tree = lock(&self.tree);
+        tree.marks(current).cooperate(place);
+        current == ROOT
+    }
+
+    /// Makes the task itself cooperative.
+    pub(crate) fn cooperate_at_root(&self, place: Place) {
+        lock(&self.tree).root.cooperate(place);
+    }
+
+    /// Whether the scope that is running has received a cancellation.
+    pub(crate) fn is_told(&self) -> bool {
+        let current = self.current.load(Relaxed);
+        lock(&self.tree).marks(current).told
+    }
+
+    pub(crate) fn issue(&self) -> Receipt {
+        lock(&self.tree).receipts.issue()
+    }
+
+    pub(crate) fn adopt(&self, receipts: Receipts) {
+        lock(&self.tree).receipts.adopt(receipts);
+    }
+
+    /// Takes the receipts, if somebody still holds one.
+    pub(crate) fn take_live_receipts(&self) -> Option<Receipts> {
+        let mut tree = lock(&self.tree);
+        let receipts = std::mem::take(&mut tree.receipts);
+        receipts.is_live().then_some(receipts)
+    }
+
+    pub(crate) fn places(&self) -> Places {
+        let tree = lock(&self.tree);
+        let mut places = Places {
+            caught: tree.caught,
+            asked: tree.root.asked,
+            shielded: None,
+        };
+        for (_, node) in &tree.nodes {
+            match node {
+                Node::Catch(catch) => places.asked = places.asked.or(catch.marks.asked),
+                Node::Shield(place) => places.shielded = Some(place),
+                Node::Listener(_) => {}
+            }
+        }
+        places
+    }
+
+    pub(crate) fn was_caught(&self) -> bool {
+        lock(&self.tree).caught.is_some()
+    }
+}
+
+impl Tree {
+    fn insert(&mut self, node: Node) -> u32 {
+        u32::try_from(self.nodes.insert(node)).expect("fewer than 2^32 scopes in a task")
+    }
+
+    fn catch(&mut self, index: u32) -> Option<&mut Catch> {
+        match self.nodes.get_mut(index as usize) {
+            Some(Node::Catch(catch)) => Some(catch),
+            _ => None,
+        }
+    }
+
+    fn catches(&mut self) -> impl Iterator<Item = &mut Catch> {
+        self.nodes.iter_mut().filter_map(|(_, node)| match node {
+            Node::Catch(catch) => Some(catch),
+            _ => None,
+        })
+    }
+
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {
+        self.nodes.iter_mut().filter_map(|(_, node)| match node {
+            Node::Listener(listener) => Some(listener),
+            _ => None,
+        })
+    }
+
+    fn listener(&mut self, index: u32) -> Option<&mut Listener> {
+        match self.nodes.get_mut(index as usize) {
+            Some(Node::Listener(listener)) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// Those of a scope that is there: the root where there is no catch at `index`.
+    fn marks(&mut self, index: u32) -> &mut Marks {
+        match self.nodes.get_mut(index as usize) {
+            Some(Node::Catch(catch)) => &mut catch.marks,
+            _ => &mut self.root,
+        }
+    }
+
+    fn id(&mut self, index: u32) -> ScopeId {
+        self.catch(index)
+            .map_or(ScopeId::ROOT, |catch| catch.id(index))
+    }
+
+    /// The catch that `id` names, unless it is over.
+    fn bound_catch(&mut self, id: ScopeId) -> Option<&mut Catch> {
+        self.catch(id.index)
+            .filter(|catch| catch.serial == id.serial)
+    }
+}
+
+impl Catch {
+    fn id(&self, index: u32) -> ScopeId {
+        ScopeId {
+            index,
+            serial: self.serial,
+        }
+    }
+}
+
+impl Marks {
+    fn cooperate(&mut self, place: Place) {
+        self.cooperative = true;
+        self.asked.get_or_insert(place);
+    }
+}
+
+/// While it lives, the code of a scope is running.
+#[derive(Debug)]
+pub(crate) struct Entered<'a> {
+    scopes: &'a Scopes,
+    outer: u32,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.scopes.current.store(self.outer, Relaxed);
+    }
+}
+
+/// Listens for the cancellation of one scope, from wherever.
+#[derive(Debug)]
+pub(crate) struct Ear {
+    scopes: Arc<Scopes>,
+    scope: ScopeId,
+    node: Option<u32>,
+}
+
+impl Ear {
+    /// Bound to the scope that is running.
+    pub(crate) fn new(scopes: Arc<Scopes>) -> Self {
+        let current = scopes.current.load(Relaxed);
+        let scope = lock(&scopes.tree).id(current);
+        Self {
+            scopes,
+            scope,
+            node: None,
+        }
+    }
+
+    pub(crate) fn hear(&mut self) -> Hearing {
+        let scopes = Arc::clone(&self.scopes);
+        let mut tree = lock(&scopes.tree);
+        self.hear_in(&mut tree)
+    }
+
+    fn hear_in(&mut self, tree: &mut Tree) -> Hearing {
+        let told = if let Some(catch) = tree.bound_catch(self.scope) {
+            catch.marks.told
+        } else {
+            // The scope is over: from now on the task counts.
+            self.scope = ScopeId::ROOT;
+            tree.root.told
+        };
+        if told {
+            Hearing::Told
+        } else if self.scopes.has_ended() {
+            Hearing::Ended
+        } else {
+            Hearing::Waiting
+        }
+    }
+
+    /// As [`Ear::hear`], and remembers whom to wake.
+    pub(crate) fn listen(&mut self, waker: &Waker) -> Hearing {
+        let waker = waker.clone();
+        let scopes = Arc::clone(&self.scopes);
+        let mut tree = lock(&scopes.tree);
+        let hearing = self.hear_in(&mut tree);
+        if hearing != Hearing::Waiting {
+            drop(tree);
+            return hearing;
+        }
+        let known = self.node.and_then(|node| tree.listener(node));
+        let stale = if let Some(listener) = known {
+            listener.scope = self.scope;
+            listener.waker.replace(waker)
+        } else {
+            if let Some(catch) = tree.bound_catch(self.scope) {
+                catch.listeners += 1;
+            }
+            self.node = Some(tree.insert(Node::Listener(Listener {
+                scope: self.scope,
+                waker: Some(waker),
+            })));
+            None
+        };
+        drop(tree);
+        drop(stale);
+        hearing
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        let Some(node) = self.node else { return };
+        let mut tree = lock(&self.scopes.tree);
+        let was = tree.nodes.try_remove(node as usize);
+        if let Some(Node::Listener(listener)) = &was
+            && let Some(catch) = tree.bound_catch(listener.scope)
+        {
+            catch.listeners -= 1;
+        }
+        drop(tree);
+        drop(was);
+    }
+}
