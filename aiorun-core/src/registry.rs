@@ -298,7 +298,7 @@ impl Slot {
             Verdict::Drop => None,
             Verdict::Poll | Verdict::Wait => body.waker.replace(waker),
         };
-        if verdict == Verdict::Poll {
+        if flags & NEW != 0 && verdict == Verdict::Poll {
             // Who looks from now on sees it running, and not suspended without having started.
             self.enter(thread::number());
         }

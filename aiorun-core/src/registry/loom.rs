@@ -3,14 +3,16 @@
 //!
 //! `RUSTFLAGS="--cfg aiorun_loom" cargo test -p aiorun-core --lib --release loom`
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Wake;
 
+use ::loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use ::loom::thread;
 use futures::FutureExt as _;
 
 use super::*;
+use crate::scope::Hearing;
 
+/// Counts the wakes, by an atomic of loom's: so a poll may come before or after a wake.
 #[derive(Default)]
 struct Alarm(AtomicUsize);
 
@@ -228,5 +230,307 @@ fn a_task_reserved_while_the_run_closes() {
         assert_eq!(registry.census(), Census::default());
         let tally = registry.tally();
         assert_eq!(tally.alive, 0);
+    });
+}
+
+// --- scopes -------------------------------------------------------------------------------------
+
+fn here() -> Place {
+    Location::caller()
+}
+
+impl Task {
+    fn waker(&self) -> Waker {
+        Arc::clone(&self.alarm).into()
+    }
+
+    /// Begins a catch in a poll that is under way, as its first poll does.
+    fn begin_catch(&self) -> HeldCatch {
+        let (scopes, index, own) = self.slot.begin_catch(&self.waker());
+        if !own {
+            drop(scopes.follow(index, Some(self.waker())));
+        }
+        HeldCatch {
+            slot: self.slot,
+            scopes,
+            index,
+        }
+    }
+
+    /// Polls the task, and the catch in it, for as long as there are wakes.
+    fn run_with(&self, catch: &HeldCatch) -> End {
+        if catch.fires() {
+            return End::Caught;
+        }
+        while self.alarm.0.swap(0, SeqCst) > 0 {
+            match self.poll() {
+                Verdict::Drop => return End::Dropped,
+                Verdict::Poll if catch.fires() => return End::Caught,
+                Verdict::Poll | Verdict::Wait => {}
+            }
+        }
+        End::Suspended
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum End {
+    Caught,
+    Dropped,
+    Suspended,
+}
+
+struct HeldCatch {
+    slot: &'static Slot,
+    scopes: Arc<Scopes>,
+    index: u32,
+}
+
+impl HeldCatch {
+    fn fires(&self) -> bool {
+        let fires = self.scopes.has_fired() && self.scopes.notice(self.index);
+        if fires {
+            drop(self.slot.caught(&self.scopes, here()));
+        }
+        fires
+    }
+}
+
+impl Drop for HeldCatch {
+    fn drop(&mut self) {
+        self.slot.end_catch(&self.scopes, self.index);
+    }
+}
+
+#[test]
+fn a_request_and_the_beginning_of_a_catch() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, id) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let canceller = thread::spawn(move || slot.cancel(id));
+        let catch = task.begin_catch();
+        let mut end = task.run_with(&catch);
+        canceller.join().unwrap();
+        if end == End::Suspended {
+            end = task.run_with(&catch);
+        }
+        assert_eq!(end, End::Caught);
+        drop(catch);
+        assert!(!task.settle(), "it was caught, and is not received again");
+        slot.cancel(id);
+        assert!(task.settle(), "a later one is");
+    });
+}
+
+#[test]
+fn a_request_and_the_end_of_a_catch() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, id) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let catch = task.begin_catch();
+        let canceller = thread::spawn(move || slot.cancel(id));
+        let end = task.run_with(&catch);
+        // Where it has not fired, its future is ready in the poll that is under way.
+        drop(catch);
+        canceller.join().unwrap();
+        let dropped = task.settle();
+        assert_eq!(dropped, end == End::Suspended, "{end:?}");
+        slot.free();
+    });
+}
+
+#[test]
+fn two_requests_and_a_catch() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, id) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let catch = task.begin_catch();
+        let cancellers = [(); 2].map(|()| thread::spawn(move || slot.cancel(id)));
+        let mut end = task.run_with(&catch);
+        for canceller in cancellers {
+            canceller.join().unwrap();
+        }
+        if end == End::Suspended {
+            end = task.run_with(&catch);
+        }
+        assert_eq!(
+            end,
+            End::Caught,
+            "the first is, and the second may be the same"
+        );
+        drop(catch);
+        task.settle();
+    });
+}
+
+/// `select!` drops it in the very poll in which it fired; or it is dropped elsewhere.
+#[test]
+fn a_request_and_a_catch_that_is_dropped_on_another_thread() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, id) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let catch = task.begin_catch();
+        let owner = thread::spawn(move || drop(catch));
+        let canceller = thread::spawn(move || slot.cancel(id));
+        let mut dropped = task.settle();
+        owner.join().unwrap();
+        canceller.join().unwrap();
+        dropped = dropped || task.settle();
+        assert!(dropped, "nobody caught it, and it was lost");
+    });
+}
+
+#[test]
+fn a_request_and_the_end_of_the_last_shield() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, id) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let (scopes, shield) = slot.begin_shield(here());
+        let canceller = thread::spawn(move || slot.cancel(id));
+        assert!(!task.settle(), "it was cut");
+        slot.end_shield(&scopes, shield);
+        let mut dropped = task.settle();
+        canceller.join().unwrap();
+        dropped = dropped || task.settle();
+        assert!(dropped, "the request was lost");
+    });
+}
+
+#[test]
+fn a_request_and_a_shield_that_is_dropped_on_another_thread() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, id) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let (scopes, shield) = slot.begin_shield(here());
+        let owner = thread::spawn(move || slot.end_shield(&scopes, shield));
+        let canceller = thread::spawn(move || slot.cancel(id));
+        let mut dropped = task.settle();
+        owner.join().unwrap();
+        canceller.join().unwrap();
+        dropped = dropped || task.settle();
+        assert!(dropped, "the request was lost");
+    });
+}
+
+#[test]
+fn a_cancellation_and_who_listens_on_another_thread() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, id) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let mut ear = slot.listen(here());
+        slot.cancel(id);
+        let listener = thread::spawn(move || {
+            let alarm = Arc::<Alarm>::default();
+            let heard = ear.listen(&Arc::clone(&alarm).into());
+            (ear, alarm, heard)
+        });
+        assert!(!task.settle(), "it is cooperative");
+        let (mut ear, alarm, heard) = listener.join().unwrap();
+        let woken = alarm.0.load(SeqCst) > 0;
+        assert!(heard == Hearing::Told || woken, "it waits for ever");
+        assert_eq!(ear.hear(), Hearing::Told);
+    });
+}
+
+#[test]
+fn the_end_of_a_task_and_who_listens_on_another_thread() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, _) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let mut ear = slot.listen(here());
+        let listener = thread::spawn(move || {
+            let alarm = Arc::<Alarm>::default();
+            let heard = ear.listen(&Arc::clone(&alarm).into());
+            (ear, alarm, heard)
+        });
+        slot.free();
+        let (mut ear, alarm, heard) = listener.join().unwrap();
+        let woken = alarm.0.load(SeqCst) > 0;
+        assert!(heard == Hearing::Ended || woken, "it waits for ever");
+        assert_eq!(ear.hear(), Hearing::Ended);
+    });
+}
+
+#[test]
+fn what_is_left_of_a_task_and_the_next_one_in_its_slot() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, id) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let catch = task.begin_catch();
+        slot.cancel(id);
+        assert_eq!(task.poll(), Verdict::Poll, "it has fired and not noticed");
+        let (scopes, shield) = slot.begin_shield(here());
+        let leftover = thread::spawn(move || {
+            slot.end_shield(&scopes, shield);
+            drop(catch);
+        });
+        slot.free();
+        let (next, _) = reserve(registry, epoch, None, 0);
+        assert!(std::ptr::eq(slot, next));
+        let task = Task::new(next);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let catch = task.begin_catch();
+        leftover.join().unwrap();
+        assert_eq!(task.run_with(&catch), End::Suspended, "it was another's");
+    });
+}
+
+#[test]
+fn a_catch_that_begins_while_all_are_cancelled() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, _) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let control = thread::spawn(move || {
+            registry.set_phase(Phase::Cancelling);
+            registry.cancel_all();
+        });
+        let catch = task.begin_catch();
+        let mut end = task.run_with(&catch);
+        control.join().unwrap();
+        if end == End::Suspended {
+            end = task.run_with(&catch);
+        }
+        assert_eq!(end, End::Caught);
+    });
+}
+
+#[test]
+fn a_bare_shield_and_the_closing_of_the_runtime() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        registry.set_phase(Phase::Finishing);
+        let control = thread::spawn(move || {
+            registry.seal();
+            quiet(registry)
+        });
+        let birth = Birth {
+            kind: Kind::Async,
+            name: None,
+            location: here(),
+            marks: BARE_SHIELD,
+        };
+        let begun = registry.reserve(epoch, None, birth).is_ok();
+        let closes = control.join().unwrap();
+        assert!(!(begun && closes), "the runtime closes under a shield");
     });
 }

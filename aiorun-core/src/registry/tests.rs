@@ -399,6 +399,7 @@ fn what_a_slot_tells() {
             .starts_with("task `ingest\\u{7}` spawned at ")
     );
     slot.attend(&alarm().1);
+    slot.leave();
     assert_eq!(info().state, State::Suspended);
     slot.enter(thread::number());
     assert_eq!(
