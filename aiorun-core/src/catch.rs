@@ -39,8 +39,9 @@ use crate::scope::{Entered, Place, Receipt, Scopes};
 /// poll yields `Ok`. Whether `future` may be dropped between two of its awaits without losing
 /// anything is for `future` to say, as in `select!`.
 ///
-/// The returned future itself may be dropped at any time, which drops `future`; a cancellation that
-/// it has not yielded yet counts as received.
+/// The returned future itself may be dropped at any time, which drops `future`. A cancellation that
+/// it was about to yield is not lost then: the task receives it again, unless another scope knows of
+/// it.
 ///
 /// # Panics
 ///

@@ -28,7 +28,7 @@ use crate::hard_exit;
 use crate::log::{self, Line};
 use crate::output::{Origin, Problem, message};
 use crate::phase::{Action, Event, Phase, Step, Whose};
-use crate::registry::{Birth, Slot};
+use crate::registry::{Birth, Slot, Sort};
 use crate::report::{PhaseReport, Report, TaskCounts};
 use crate::reporter::{self, Message};
 use crate::run::{Command, Hook, MainEnd, Run};
@@ -109,6 +109,8 @@ struct Control {
     next_line: Option<Instant>,
     /// Who sent the signal that stops the program.
     sender: Option<i64>,
+    /// Bare shields that had begun when the tasks were cancelled.
+    shields: Vec<(&'static Slot, Id)>,
     /// What force was used on, as it was then.
     forced: Vec<TaskInfo>,
     record: Record,
@@ -256,6 +258,7 @@ impl Control {
             runtime_closed: false,
             next_line: None,
             sender: None,
+            shields: Vec::new(),
             forced: Vec::new(),
             record: Record {
                 phases: vec![PhaseReport {
@@ -387,10 +390,18 @@ impl Control {
             Step::Callback => self
                 .callback_task
                 .is_none_or(|(slot, id, _)| !slot.is_live(id)),
-            Step::Delay | Step::Cancel => census().tasks == 0,
-            Step::Drain | Step::Hook | Step::Seal => {
+            Step::Delay => census().tasks == 0,
+            // Those that begin from now on are waited for when no more can begin.
+            Step::Cancel => {
+                census().tasks == 0 && self.shields.iter().all(|(slot, id)| !slot.is_live(*id))
+            }
+            Step::Drain | Step::Hook => {
                 let census = census();
                 census.tasks == 0 && census.jobs == 0
+            }
+            Step::Seal => {
+                let census = census();
+                census.tasks == 0 && census.jobs == 0 && census.bare_shields == 0
             }
             Step::Close => self.runtime_closed,
         }
@@ -624,7 +635,7 @@ impl Control {
             Action::Force(step) => {
                 let applies = scope(step);
                 let registry = self.run.registry;
-                self.forced = registry.force(|kind| applies(kind) && kind != Kind::Blocking);
+                self.forced = registry.force(|sort| applies(sort) && sort != Sort::Job);
             }
             Action::GiveUp(step) => {
                 let left = self.run.registry.give_up(scope(step));
@@ -751,6 +762,7 @@ impl Control {
                 }
             }
         }
+        self.shields = self.run.registry.early_bare_shields();
         self.run.registry.cancel_all();
         if let Some(cancelling) = self.cancelling.take() {
             announce(cancelling, ());
@@ -924,10 +936,11 @@ fn announce<T>(to: cold::Sender<T>, what: T) {
 }
 
 /// Which tasks a step waits for.
-fn scope(step: Step) -> fn(Kind) -> bool {
+fn scope(step: Step) -> fn(Sort) -> bool {
     match step {
-        Step::Callback => |kind| kind == Kind::Callback,
-        Step::Cancel => |kind| kind != Kind::Blocking,
+        Step::Callback => |sort| sort == Sort::Task(Kind::Callback),
+        Step::Cancel => |sort| !matches!(sort, Sort::Job | Sort::BareShield { late: true }),
+        Step::Drain | Step::Hook => |sort| !matches!(sort, Sort::BareShield { .. }),
         _ => |_| true,
     }
 }

@@ -108,6 +108,29 @@ const KIND_MASK: u32 = 0b111 << KIND_SHIFT;
 const OUTCOME_SHIFT: u32 = 24;
 const OUTCOME_MASK: u32 = 0b111 << OUTCOME_SHIFT;
 
+/// What a slot is used for, as far as the shutdown is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Task(Kind),
+    Job,
+    /// A shield in a task that is not ours; `late` if it began when tasks were being cancelled.
+    BareShield {
+        late: bool,
+    },
+}
+
+impl Sort {
+    fn of(flags: u32) -> Self {
+        match kind_of(flags) {
+            _ if flags & BARE_SHIELD != 0 => Self::BareShield {
+                late: flags & LATE != 0,
+            },
+            Kind::Blocking => Self::Job,
+            kind => Self::Task(kind),
+        }
+    }
+}
+
 /// How a task ended; each has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -776,9 +799,10 @@ struct ShardState {
     free: Option<u32>,
     next_id: u64,
     end_of_ids: u64,
-    /// Tasks and jobs that are awaited, and those that were given up.
+    /// Tasks, jobs and bare shields that are awaited, and those that were given up.
     tasks: usize,
     jobs: usize,
+    bare_shields: usize,
     given_up: usize,
     /// By [`Outcome`], since the run began; and how many of all had caught a cancellation.
     ended: [u64; 5],
@@ -792,6 +816,8 @@ pub(crate) struct Census {
     pub(crate) tasks: usize,
     /// Blocking jobs.
     pub(crate) jobs: usize,
+    /// Shields in tasks that are not ours.
+    pub(crate) bare_shields: usize,
     /// Those that nobody waits for any longer.
     pub(crate) given_up: usize,
 }
@@ -923,9 +949,9 @@ impl Registry {
             return Err(birth.too_late());
         }
         let number = thread::number() as usize % self.shards.len();
-        let job = birth.kind == Kind::Blocking;
+        let sort = Sort::of(birth.marks | (birth.kind as u32) << KIND_SHIFT);
         let shard = &self.shards[number].state;
-        let (slot, id) = lock(shard).take(self, u8::try_from(number).unwrap_or(0), job);
+        let (slot, id) = lock(shard).take(self, u8::try_from(number).unwrap_or(0), sort);
         let origin = Origin {
             id,
             name: birth.name.clone(),
@@ -935,7 +961,7 @@ impl Registry {
         if slot.fill(id, birth, parent, epoch) {
             return Ok((slot, origin));
         }
-        lock(shard).put_back(slot, job);
+        lock(shard).put_back(slot, sort);
         // Somebody may have counted it meanwhile.
         if self.gate().1 != Phase::Running {
             self.changed();
@@ -944,7 +970,7 @@ impl Registry {
     }
 
     fn release(&'static self, slot: &'static Slot, flags: u32, caught: bool) {
-        let kind = kind_of(flags);
+        let sort = Sort::of(flags);
         let given_up = flags & GIVEN_UP != 0;
         let outcome = if given_up {
             Outcome::Refused as u32
@@ -954,14 +980,14 @@ impl Registry {
         let quiet = {
             let mut shard = lock(&slot.shard().state);
             shard.push_free(slot);
-            if flags & BARE_SHIELD == 0 {
+            if !matches!(sort, Sort::BareShield { .. }) {
                 shard.ended[outcome as usize] += 1;
                 shard.caught += u64::from(caught);
             }
-            let count = match kind {
-                _ if given_up => &mut shard.given_up,
-                Kind::Blocking => &mut shard.jobs,
-                _ => &mut shard.tasks,
+            let count = if given_up {
+                &mut shard.given_up
+            } else {
+                shard.count(sort)
             };
             *count -= 1;
             *count == 0
@@ -972,7 +998,12 @@ impl Registry {
         if phase == Phase::Running {
             return;
         }
-        if quiet || matches!(kind, Kind::Callback | Kind::Hook | Kind::Main) {
+        // Those are waited for by themselves, whatever else there is.
+        let alone = matches!(
+            sort,
+            Sort::BareShield { .. } | Sort::Task(Kind::Callback | Kind::Hook | Kind::Main)
+        );
+        if quiet || alone {
             self.changed();
         }
     }
@@ -1010,6 +1041,7 @@ impl Registry {
         shards.iter().fold(Census::default(), |sum, shard| Census {
             tasks: sum.tasks + shard.tasks,
             jobs: sum.jobs + shard.jobs,
+            bare_shields: sum.bare_shields + shard.bare_shields,
             given_up: sum.given_up + shard.given_up,
         })
     }
@@ -1059,13 +1091,13 @@ impl Registry {
     }
 
     /// Ends, at its next poll, every task that `applies`. Returns what they were doing.
-    pub(crate) fn force(&self, applies: impl Fn(Kind) -> bool) -> Vec<TaskInfo> {
+    pub(crate) fn force(&self, applies: impl Fn(Sort) -> bool) -> Vec<TaskInfo> {
         let mut forced = Vec::new();
         let now = clock();
         for slot in self.slots() {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
-            if body.id != 0 && flags & GIVEN_UP == 0 && applies(kind_of(flags)) {
+            if body.id != 0 && flags & GIVEN_UP == 0 && applies(Sort::of(flags)) {
                 forced.extend(slot.describe(&body, now));
                 slot.flags.fetch_or(FORCE, Release);
             }
@@ -1092,29 +1124,39 @@ impl Registry {
     }
 
     /// Waits no longer for whatever `applies` to and is there. Returns what that is.
-    pub(crate) fn give_up(&self, applies: impl Fn(Kind) -> bool) -> Vec<TaskInfo> {
+    pub(crate) fn give_up(&self, applies: impl Fn(Sort) -> bool) -> Vec<TaskInfo> {
         let mut left = Vec::new();
         for slot in self.slots() {
-            let Some(info) = slot.info().filter(|info| applies(info.kind)) else {
-                continue;
-            };
+            let Some(info) = slot.info() else { continue };
             // The shard first, so that the count and the mark change together.
             let mut shard = lock(&slot.shard().state);
             let body = lock(&slot.body);
-            if body.id != info.id.get() || slot.flags.load(Relaxed) & GIVEN_UP != 0 {
+            let flags = slot.flags.load(Relaxed);
+            let sort = Sort::of(flags);
+            if body.id != info.id.get() || flags & GIVEN_UP != 0 || !applies(sort) {
                 continue;
             }
             slot.flags.fetch_or(GIVEN_UP, Release);
-            if info.kind == Kind::Blocking {
-                shard.jobs -= 1;
-            } else {
-                shard.tasks -= 1;
-            }
+            *shard.count(sort) -= 1;
             shard.given_up += 1;
             drop((body, shard));
             left.push(info);
         }
         left
+    }
+
+    /// The bare shields that began before tasks were cancelled.
+    pub(crate) fn early_bare_shields(&self) -> Vec<(&'static Slot, Id)> {
+        if self.census().bare_shields == 0 {
+            return Vec::new();
+        }
+        let early = self.slots().filter_map(|slot| {
+            let body = lock(&slot.body);
+            let sort = Sort::of(slot.flags.load(Relaxed));
+            let early = sort == Sort::BareShield { late: false };
+            Some((slot, Id::new(body.id).filter(|_| early)?))
+        });
+        early.collect()
     }
 
     /// Takes the list of those that were ended by force.
@@ -1146,7 +1188,7 @@ impl fmt::Debug for Registry {
 }
 
 impl ShardState {
-    fn take(&mut self, registry: &'static Registry, shard: u8, job: bool) -> (&'static Slot, Id) {
+    fn take(&mut self, registry: &'static Registry, shard: u8, sort: Sort) -> (&'static Slot, Id) {
         let index = self.free.unwrap_or_else(|| self.grow(registry, shard));
         let slot = self.slot(index);
         self.free = Some(slot.running.load(Relaxed)).filter(|next| *next != NOTHING);
@@ -1156,14 +1198,22 @@ impl ShardState {
         }
         let id = Id::new(self.next_id).expect("ids begin at 1");
         self.next_id += 1;
-        *(if job { &mut self.jobs } else { &mut self.tasks }) += 1;
+        *self.count(sort) += 1;
         (slot, id)
     }
 
     /// Undoes [`ShardState::take`] for a task that came too late.
-    fn put_back(&mut self, slot: &'static Slot, job: bool) {
+    fn put_back(&mut self, slot: &'static Slot, sort: Sort) {
         self.push_free(slot);
-        *(if job { &mut self.jobs } else { &mut self.tasks }) -= 1;
+        *self.count(sort) -= 1;
+    }
+
+    fn count(&mut self, sort: Sort) -> &mut usize {
+        match sort {
+            Sort::Task(_) => &mut self.tasks,
+            Sort::Job => &mut self.jobs,
+            Sort::BareShield { .. } => &mut self.bare_shields,
+        }
     }
 
     fn slot(&self, index: u32) -> &'static Slot {

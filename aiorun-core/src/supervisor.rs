@@ -170,7 +170,7 @@ fn strays(run: &Run, runtime: &runtime::Handle) -> usize {
         let ours = run.registry.tasks(false);
         let ours = ours
             .iter()
-            .filter(|task| task.kind != Kind::Blocking)
+            .filter(|task| task.kind != Kind::Blocking && !task.bare_shield)
             .count();
         runtime.metrics().num_alive_tasks().saturating_sub(ours)
     };
