@@ -554,7 +554,13 @@ impl Slot {
     fn scopes(&self, body: &mut Body) -> Arc<Scopes> {
         let scopes = body.scopes.get_or_insert_with(|| {
             let spare = lock(&self.shard().spare).pop();
-            spare.unwrap_or_else(|| Arc::new(Scopes::new()))
+            let scopes = spare.unwrap_or_else(|| Arc::new(Scopes::new()));
+            // What came before there were any.
+            let flags = self.flags.load(Relaxed);
+            if flags & TOLD != 0 || flags & JOB != 0 && flags & REQUESTED != 0 {
+                scopes.tell_root();
+            }
+            scopes
         });
         Arc::clone(scopes)
     }
@@ -980,7 +986,8 @@ impl Registry {
         let quiet = {
             let mut shard = lock(&slot.shard().state);
             shard.push_free(slot);
-            if !matches!(sort, Sort::BareShield { .. }) {
+            // No task, and yet refused if it was cut.
+            if given_up || !matches!(sort, Sort::BareShield { .. }) {
                 shard.ended[outcome as usize] += 1;
                 shard.caught += u64::from(caught);
             }
@@ -1060,8 +1067,8 @@ impl Registry {
         for slot in self.slots().filter(|slot| slot.is_in_use()) {
             match slot.flags.load(Relaxed) & (BARE_SHIELD | GIVEN_UP) {
                 0 => sum.alive += 1,
-                GIVEN_UP => sum.given_up += 1,
-                _ => {}
+                BARE_SHIELD => {}
+                _ => sum.given_up += 1,
             }
         }
         sum
