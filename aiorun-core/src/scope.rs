@@ -381,6 +381,11 @@ impl Scopes {
         current == ROOT
     }
 
+    /// Notes that the task had received a cancellation before it had scopes.
+    pub(crate) fn tell_root(&self) {
+        lock(&self.tree).root.told = true;
+    }
+
     /// Makes the task itself cooperative.
     pub(crate) fn cooperate_at_root(&self, place: Place) {
         lock(&self.tree).root.cooperate(place);
@@ -598,3 +603,6 @@ impl Drop for Ear {
         drop(was);
     }
 }
+
+#[cfg(all(test, not(aiorun_loom)))]
+mod tests;

@@ -5,13 +5,18 @@
 #![cfg(all(feature = "macros", feature = "multi-thread", feature = "signals"))]
 
 mod attribute;
+mod bare;
 mod callback;
 mod cancellation;
+mod catch_cancel;
+mod checkpoint;
+mod cooperative;
 mod delay;
 mod exit_code;
 mod failure;
 mod handler;
 mod hook;
+mod inert;
 mod join;
 mod life;
 mod limit;
@@ -19,7 +24,11 @@ mod newcomer;
 mod options;
 mod owner;
 mod paused;
+mod question_mark;
 mod repeat;
+mod request;
+mod server;
+mod shield;
 mod shutdown;
 mod stop;
 mod supervise;

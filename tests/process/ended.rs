@@ -172,4 +172,17 @@ impl Ended {
         self.check(number.is_some(), format_args!("no figure {name}"));
         number.unwrap_or_default()
     }
+
+    /// As [`Ended::figure`], for several.
+    #[track_caller]
+    pub(crate) fn figures<const N: usize>(&self, expected: [(&str, u64); N]) -> &Self {
+        for (name, expected) in expected {
+            let number = self.figure(name);
+            self.check(
+                number == expected,
+                format_args!("{name}={number}, expected {expected}"),
+            );
+        }
+        self
+    }
 }

@@ -1,6 +1,7 @@
 //! The examples, each driven as a user would drive it.
 
 use std::collections::BTreeMap;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -11,11 +12,14 @@ use rustix::process::Signal;
 use crate::child::Program;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 11] = [
+    let tests: [(&str, fn()); 14] = [
         ("echo_server_and_client", echo),
         ("echo_server_on_a_taken_address", taken_address),
         ("hello", hello),
         ("shutdown_waits_for", shutdown_waits_for),
+        ("catch_cancel", catch_cancel),
+        ("graceful_worker", graceful_worker),
+        ("accept_loop", accept_loop),
         ("stop_on_unhandled_errors", stop_on_unhandled_errors),
         ("shutdown_callback", shutdown_callback),
         ("on_exit", on_exit),
@@ -71,7 +75,7 @@ fn echo() {
         .complains_not();
     server.wait_for("goodbye, 127.0.0.1");
     // One that stays, until the server tells it to go.
-    let mut stream = std::net::TcpStream::connect(address).expect("the server listens");
+    let mut stream = TcpStream::connect(address).expect("the server listens");
     std::io::Write::write_all(&mut stream, b"x").expect("the server reads");
     std::io::Read::read_exact(&mut stream, &mut [0]).expect("the server answers");
     server.signal(Signal::INT);
@@ -122,6 +126,63 @@ fn shutdown_waits_for() {
         .complains_not();
     assert!(ended.line("oh noes!").at - ended.told < Duration::from_secs(3));
     assert!(started.elapsed() >= Duration::from_secs(3));
+}
+
+fn catch_cancel() {
+    let mut child = example("catch_cancel", &[]).start();
+    child.wait_for("sentence 1 begins");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended.exited(0).complains_not();
+    ended
+        .in_order(&["I have to go", "Goodbye!", "the speaker leaves"])
+        .not_before(Duration::from_millis(500))
+        .says_once("the light goes out");
+    // The sentence that was cut has no end.
+    assert_eq!(ended.count(" begins"), ended.count(" ends") + 1);
+}
+
+fn graceful_worker() {
+    let mut child = example("graceful_worker", &[]).start();
+    child.wait_for("packing order 1");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended.exited(0).complains_not();
+    ended.in_order(&["order 1 is packed", "again", "the shop closes"]);
+    let packed = ended.count(" is packed");
+    ended.says_times(packed, "packing order ");
+    ended.says_times(10 - packed, "the shop has order ");
+    // Orders come back in order: from the first that was not begun to the last.
+    ended.says_once(&format!("the shop has order {} again", packed + 1));
+    ended.says_once("the shop has order 10 again");
+}
+
+fn accept_loop() {
+    let mut server = example("accept_loop", &["127.0.0.1:0"]).start();
+    let line = server.wait_for("listening on ");
+    let address = line.trim_start_matches("listening on ");
+    let mut idle = client(address, "idle");
+    let mut answer = [0; 5];
+    std::io::Read::read_exact(&mut idle, &mut answer).expect("the server answers");
+    assert_eq!(&answer, b"eldi\n");
+    let busy = client(address, "busy");
+    server.wait_for("working on busy");
+    server.signal(Signal::INT);
+    server.wait_for("nobody gets in any more");
+    let late = TcpStream::connect(address).expect_err("the server has stopped listening");
+    assert_eq!(late.kind(), std::io::ErrorKind::ConnectionRefused);
+    let rest = |client| std::io::read_to_string(client).expect("the server closes the connection");
+    assert_eq!(rest(idle), "goodbye\n");
+    assert_eq!(rest(busy), "ysub\ngoodbye\n");
+    server.finish().exited(0).complains_not();
+}
+
+/// A client that has sent a line.
+fn client(address: &str, line: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).expect("the server listens");
+    std::io::Write::write_all(&mut client, format!("{line}\n").as_bytes())
+        .expect("the server reads");
+    client
 }
 
 fn stop_on_unhandled_errors() {

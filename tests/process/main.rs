@@ -6,6 +6,8 @@
 #![cfg(unix)]
 
 mod accounting;
+mod bare;
+mod cancellation;
 mod case;
 mod child;
 mod drain;
@@ -14,11 +16,14 @@ mod entry;
 mod example;
 mod exit_code;
 mod failure;
+mod held_up;
 mod leftover;
 mod limit;
+mod load;
 mod log;
 mod namespace;
 mod python;
+mod question_mark;
 mod repeat;
 mod scene;
 mod signal;
@@ -38,6 +43,10 @@ fn main() -> ExitCode {
     cases.module("start", start::register);
     cases.module("limit", limit::register);
     cases.module("drain", drain::register);
+    cases.module("cancellation", cancellation::register);
+    cases.module("question_mark", question_mark::register);
+    cases.module("bare", bare::register);
+    cases.module("held_up", held_up::register);
     cases.module("failure", failure::register);
     cases.module("log", log::register);
     cases.module("accounting", accounting::register);

@@ -1,0 +1,223 @@
+//! `checkpoint`: a place where a cancellation is received.
+
+use aiorun::{
+    Flavor, Handle, JoinHandle, cancelled, catch_cancel, checkpoint, is_cancelled, shield,
+};
+use futures::future::{FutureExt as _, join_all};
+use tokio::sync::oneshot;
+
+use crate::request::{By, canary, finished, knowing_itself, ways};
+use crate::trial::{FLAVORS, Log, builder, forever, give_way, passes, run};
+
+#[test]
+fn without_a_request_it_is_done_at_once() {
+    for flavor in FLAVORS {
+        passes(&mut builder(flavor), async {
+            assert!(checkpoint().now_or_never().is_some());
+            let task = aiorun::spawn(async { checkpoint().now_or_never().is_some() });
+            assert!(task.await.unwrap());
+            aiorun::stop();
+        });
+    }
+}
+
+#[test]
+fn it_does_not_yield_to_other_tasks() {
+    for flavor in [Flavor::CurrentThread, Flavor::Local] {
+        passes(&mut builder(flavor), async {
+            let other = aiorun::spawn(async {});
+            for _ in 0..1000 {
+                checkpoint().await;
+            }
+            assert!(!other.is_finished());
+            other.await.unwrap();
+            aiorun::stop();
+        });
+    }
+}
+
+/// Runs a task that requests its own cancellation, and tells what it said.
+fn requests_itself<F>(
+    flavor: Flavor,
+    body: impl FnOnce(JoinHandle<()>, Log) -> F + Send + 'static,
+) -> (Vec<String>, aiorun::Exit)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let log = Log::default();
+    let of_task = log.clone();
+    let exit = run(&mut builder(flavor), async {
+        let id = knowing_itself(|own| body(own, of_task));
+        while Handle::current().tasks().iter().any(|task| task.id == id) {
+            tokio::task::yield_now().await;
+        }
+        aiorun::stop();
+    });
+    (log.lines(), exit)
+}
+
+#[test]
+fn a_plain_task_is_dropped_there() {
+    for flavor in FLAVORS {
+        let (lines, exit) = requests_itself(flavor, async |own, log| {
+            let _told = log.on_drop("dropped");
+            own.cancel();
+            log.say("before");
+            checkpoint().await;
+            log.say("after");
+        });
+        assert_eq!(lines, ["before", "dropped"]);
+        assert_eq!(exit.report.tasks.cancelled, 1);
+    }
+}
+
+#[test]
+fn a_catch_around_it_catches() {
+    for flavor in FLAVORS {
+        let (lines, exit) = requests_itself(flavor, async |own, log| {
+            let caught = catch_cancel(async {
+                own.cancel();
+                checkpoint().await;
+                log.say("after");
+            });
+            log.say(format!("{:?}", caught.await));
+            checkpoint().await;
+            log.say("cleaned up");
+        });
+        assert_eq!(lines, ["Err(Cancelled)", "cleaned up"]);
+        assert_eq!(exit.report.tasks.caught, 1);
+    }
+}
+
+#[test]
+fn a_cooperative_task_goes_on_and_is_told() {
+    for flavor in FLAVORS {
+        let (lines, _) = requests_itself(flavor, async |own, log| {
+            let mut told = cancelled();
+            own.cancel();
+            log.say(format!("{}", (&mut told).now_or_never().is_some()));
+            checkpoint().await;
+            log.say(format!("{}", told.now_or_never().is_some()));
+            checkpoint().await;
+            log.say(format!("{}", is_cancelled()));
+        });
+        assert_eq!(lines, ["false", "true", "true"]);
+    }
+}
+
+#[test]
+fn inside_a_shield_it_is_done_at_once() {
+    for flavor in FLAVORS {
+        let (lines, _) = requests_itself(flavor, async |own, log| {
+            let shielded = shield(async {
+                own.cancel();
+                checkpoint().await;
+                log.say("in the shield");
+            });
+            assert!(shielded.now_or_never().is_some());
+            log.say("behind it");
+            checkpoint().await;
+            log.say("after");
+        });
+        assert_eq!(lines, ["in the shield", "behind it"]);
+    }
+}
+
+#[test]
+fn in_a_crowd_it_works_under_wakers_of_its_own() {
+    for flavor in FLAVORS {
+        let (lines, _) = requests_itself(flavor, async |own, log| {
+            let each = join_all((0..100).map(|_| async {
+                give_way().await;
+                own.cancel();
+                loop {
+                    checkpoint().await;
+                    tokio::task::yield_now().await;
+                }
+            }));
+            let caught = catch_cancel(each).await;
+            log.say(format!("{}", caught.is_err()));
+        });
+        assert_eq!(lines, ["true"]);
+    }
+}
+
+/// Computes, and awaits nothing but the place to stop.
+async fn compute(mut begun: Option<oneshot::Sender<()>>) {
+    for round in 0_u64.. {
+        std::hint::black_box(round);
+        if round == 1000
+            && let Some(begun) = begun.take()
+        {
+            begun.send(()).unwrap();
+        }
+        checkpoint().await;
+    }
+}
+
+#[test]
+fn a_loop_that_awaits_nothing_else_is_cancelled() {
+    for (flavor, by) in ways() {
+        let exit = run(&mut builder(flavor), async {
+            let (begun, has_begun) = oneshot::channel();
+            let handle = Handle::current();
+            let (give, given) = oneshot::channel::<JoinHandle<()>>();
+            // On one thread nobody else gets a turn, so the request comes from outside.
+            let outside = std::thread::spawn(move || {
+                has_begun.blocking_recv().unwrap();
+                let task = given.blocking_recv().unwrap();
+                match by {
+                    By::Handle => task.cancel(),
+                    By::Shutdown => handle.stop(),
+                }
+                task
+            });
+            give.send(aiorun::spawn(compute(Some(begun)))).unwrap();
+            if by == By::Handle {
+                let task = tokio::task::yield_now()
+                    .map(|()| outside.join().unwrap())
+                    .await;
+                finished(&task).await;
+                aiorun::stop();
+            } else {
+                forever().await;
+            }
+        });
+        let cancelled = if by == By::Handle { 1 } else { 2 };
+        assert_eq!(exit.report.tasks.cancelled, cancelled);
+    }
+}
+
+#[test]
+fn a_shutdown_that_is_pending_is_received_there() {
+    let log = Log::default();
+    let of_task = log.clone();
+    let exit = run(&mut builder(Flavor::MultiThread), async move {
+        let marked = canary();
+        let (begun, has_begun) = oneshot::channel();
+        aiorun::spawn(async move {
+            let _told = of_task.on_drop("dropped");
+            begun.send(()).unwrap();
+            marked.recv().unwrap();
+            drop(marked);
+            checkpoint().await;
+            of_task.say("after");
+        });
+        has_begun.await.unwrap();
+        aiorun::stop();
+    });
+    assert_eq!(log.lines(), ["dropped"]);
+    assert_eq!(exit.report.tasks.cancelled, 2);
+}
+
+#[test]
+fn polled_after_its_end_it_does_no_harm() {
+    for flavor in FLAVORS {
+        passes(&mut builder(flavor), async {
+            let mut done = checkpoint();
+            assert!((&mut done).now_or_never().is_some());
+            assert!((&mut done).now_or_never().is_some());
+            aiorun::stop();
+        });
+    }
+}
