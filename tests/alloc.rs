@@ -4,10 +4,12 @@
 #![cfg(all(feature = "multi-thread", target_os = "linux"))]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Waker};
 
-use aiorun::{Builder, Flavor};
+use aiorun::{Builder, Flavor, cancelled, catch_cancel, checkpoint, is_cancelled, shield};
 
 struct Counting;
 
@@ -104,6 +106,80 @@ fn a_task_costs_no_allocation_of_its_own() {
     }
 }
 
+/// Polls it once with a waker that is not the task's, as `FuturesUnordered` does, and drops it.
+fn half_way(future: impl Future) {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(pin!(future).poll(&mut cx).is_pending());
+}
+
+/// The listener that a loop makes in each of its rounds.
+async fn one_round() {
+    tokio::select! {
+        () = cancelled() => unreachable!("nobody cancels"),
+        () = idle() => {}
+    }
+}
+
+async fn nested() {
+    let inner = async {
+        let both = tokio::join!(catch_cancel(idle()), shield(catch_cancel(one_round())));
+        both.0.and(both.1)
+    };
+    catch_cancel(shield(inner)).await.unwrap().unwrap();
+}
+
+#[test]
+fn scopes_allocate_nothing() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for flavor in [Flavor::CurrentThread, Flavor::Local] {
+        let mut counted = Vec::new();
+        let exit = builder(flavor).run(async {
+            let measured = aiorun::spawn(async {
+                [
+                    allocations(async || catch_cancel(idle()).await.unwrap()).await,
+                    allocations(async || shield(idle()).await).await,
+                    allocations(async || checkpoint().await).await,
+                    allocations(async || assert!(!is_cancelled())).await,
+                    allocations(one_round).await,
+                    allocations(nested).await,
+                    allocations(async || half_way(catch_cancel(idle()))).await,
+                    allocations(async || half_way(shield(idle()))).await,
+                    allocations(async || half_way(cancelled())).await,
+                ]
+            });
+            counted.extend(measured.await.unwrap());
+            aiorun::stop();
+        });
+        assert!(exit.is_success());
+        // Somebody else in the process may allocate a little; one each shows 10,000.
+        assert!(
+            counted.iter().all(|count| *count < TASKS / 100),
+            "{counted:?}"
+        );
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is compared with")]
+fn a_task_with_scopes_costs_no_allocation_of_its_own() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for flavor in [Flavor::CurrentThread, Flavor::Local] {
+        let mut counted = (0, 0);
+        let exit = builder(flavor).run(async {
+            let ours = allocations(async || aiorun::spawn(nested()).await.unwrap()).await;
+            let tokios = allocations(async || tokio::spawn(idle()).await.unwrap()).await;
+            counted = (ours, tokios);
+            aiorun::stop();
+        });
+        assert!(exit.is_success());
+        let (ours, tokios) = counted;
+        assert!(
+            ours <= tokios + TASKS / 100,
+            "{ours} allocations, tokio {tokios}"
+        );
+    }
+}
+
 #[derive(Debug)]
 struct Usage {
     threads: usize,
@@ -122,6 +198,24 @@ impl Usage {
     }
 }
 
+/// Catches what the shutdown requests, cleans up under a shield, and passes it on.
+async fn catches() -> Result<(), aiorun::Cancelled> {
+    let caught = catch_cancel(async {
+        shield(idle()).await;
+        std::future::pending().await
+    });
+    let caught = caught.await;
+    shield(idle()).await;
+    caught
+}
+
+/// Listens to itself from elsewhere, and ends when it is told.
+async fn listens() {
+    let elsewhere = aiorun::shutdown_waits_for(cancelled());
+    cancelled().await;
+    elsewhere.await.unwrap();
+}
+
 fn one_run(flavor: Flavor) {
     let mut builder = builder(flavor);
     builder.shutdown_callback(async || tokio::task::yield_now().await);
@@ -133,10 +227,22 @@ fn one_run(flavor: Flavor) {
         }
         aiorun::shutdown_waits_for(aiorun::stopping());
         job.await.unwrap();
+        for _ in 0..5 {
+            // Told before the shutdown, so that it has begun by then.
+            let task = aiorun::spawn_fallible(catches());
+            let task = tokio::select! {
+                biased;
+                () = idle() => task,
+            };
+            task.cancel();
+            let _ = task.await;
+            aiorun::spawn(listens());
+        }
+        tokio::task::yield_now().await;
         aiorun::stop();
     });
     assert!(exit.is_success());
-    assert_eq!(exit.report.tasks.cancelled, 20);
+    assert!(exit.report.tasks.cancelled >= 20, "{}", exit.report);
 }
 
 async fn one_dropped_half_way() {

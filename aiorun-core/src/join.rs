@@ -69,11 +69,33 @@ impl<T> JoinHandle<T> {
         self.origin.id
     }
 
-    /// Requests a cancellation of this one task, protected or not, as shutdown does for all.
+    /// Requests a cancellation of this one task, protected or not, as shutdown does for all. Returns
+    /// at once.
     ///
-    /// The task receives it when it is next suspended: its future is dropped and the handle yields
-    /// an error with [`is_cancelled`](JoinError::is_cancelled). A cooperative task goes on. A
+    /// The task receives it where it is next suspended outside any [`shield`](crate::shield). What
+    /// happens then is up to the task: an ordinary one is dropped and its handle yields an error
+    /// with [`is_cancelled`](JoinError::is_cancelled); one that is in a
+    /// [`catch_cancel`](crate::catch_cancel), or [cooperative](crate::cancelled()), goes on and may
+    /// yield its value. A request that comes before an earlier one was received is one with it. A
     /// blocking job is dropped if it is still queued, and never interrupted.
+    ///
+    /// ```
+    /// use aiorun::catch_cancel;
+    ///
+    /// #[aiorun::main(flavor = "current_thread")]
+    /// async fn main() {
+    ///     let task = aiorun::spawn(async {
+    ///         match catch_cancel(std::future::pending::<()>()).await {
+    ///             Ok(()) => "done",
+    ///             Err(_) => "cancelled",
+    ///         }
+    ///     });
+    ///     tokio::task::yield_now().await; // it starts
+    ///     task.cancel();
+    ///     assert_eq!(task.await.unwrap(), "cancelled");
+    ///     aiorun::stop();
+    /// }
+    /// ```
     pub fn cancel(&self) {
         if let Some(slot) = self.slot {
             slot.cancel(self.origin.id);

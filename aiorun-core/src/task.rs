@@ -298,8 +298,10 @@ impl Builder {
         self
     }
 
-    /// A cancellation never drops the task before the limit: it has to end by itself, say when
-    /// [`stopping`](crate::stopping) resolves.
+    /// A cancellation never drops the task before the limit: it is told, and has to end by itself
+    /// when [`cancelled`](crate::cancelled()) resolves. For tasks that learn of the shutdown in
+    /// another way; those that call `cancelled` or [`is_cancelled`](crate::is_cancelled) are
+    /// cooperative from then on without this.
     pub fn cooperative(mut self) -> Self {
         self.marks |= COOPERATIVE;
         self

@@ -28,61 +28,76 @@ mod any_program {
         WithoutOrder,
     }
 
-    fn program(sort: Sort) -> impl Strategy<Value = Program> {
+    fn leaf(sort: Sort) -> impl Strategy<Value = Program> {
         let any = u32::from(sort == Sort::Any);
-        let leaf = prop_oneof![
-            8 => Just(Op::Wait),
+        prop_oneof![
+            12 => Just(Op::Wait),
             2 => Just(Op::Listen),
             1 => Just(Op::Ask),
             1 => Just(Op::Checkpoint),
             2 * any => Just(Op::Request),
             any => Just(Op::Bind),
             any => Just(Op::Hear),
-            2 * any => Just(Op::Finish),
+            3 * any => Just(Op::Finish),
+        ]
+        .prop_map(Program::from)
+    }
+
+    fn part(sort: Sort, depth: u32) -> BoxedStrategy<Program> {
+        if depth == 0 {
+            return leaf(sort).boxed();
+        }
+        let any = u32::from(sort == Sort::Any);
+        let inner = part(sort, depth - 1);
+        let boxed = inner.clone().prop_map(Box::new);
+        let two = prop::array::uniform2(inner.clone()).prop_map(Box::new);
+        let one = prop_oneof![
+            6 => boxed.clone().prop_map(Op::Catch),
+            3 * any => boxed.clone().prop_map(Op::Shield),
+            3 * any => two.prop_map(Op::Select),
+            2 * any => boxed.prop_map(Op::Begin),
         ];
-        leaf.prop_map(Program::from)
-            .prop_recursive(5, 24, 4, move |inner| {
-                let wakers = match sort {
-                    Sort::Any => prop_oneof![Just(Wakers::Task), Just(Wakers::Own)].boxed(),
-                    Sort::WithoutOrder => Just(Wakers::Unordered).boxed(),
-                };
-                let boxed = inner.clone().prop_map(Box::new);
-                let parts = prop::collection::vec(inner.clone(), 1..4);
-                let two = prop::array::uniform2(inner).prop_map(Box::new);
-                prop_oneof![
-                    6 => boxed.clone().prop_map(Op::Catch),
-                    4 => parts.clone().prop_map(Op::Seq),
-                    4 => (wakers, parts).prop_map(|(wakers, parts)| Op::Join(wakers, parts)),
-                    3 * any => boxed.clone().prop_map(Op::Shield),
-                    3 * any => two.prop_map(Op::Select),
-                    2 * any => boxed.prop_map(Op::Begin),
-                ]
-                .prop_map(Program::from)
-            })
+        prop_oneof![
+            1 => leaf(sort),
+            2 => one.prop_map(Program::from),
+            1 => several(sort, inner),
+        ]
+        .boxed()
+    }
+
+    fn several(sort: Sort, part: BoxedStrategy<Program>) -> impl Strategy<Value = Program> {
+        let parts = prop::collection::vec(part, 1..4);
+        let wakers = match sort {
+            Sort::Any => prop_oneof![Just(Wakers::Task), Just(Wakers::Own)].boxed(),
+            Sort::WithoutOrder => Just(Wakers::Unordered).boxed(),
+        };
+        let op = prop_oneof![
+            parts.clone().prop_map(Op::Seq),
+            (wakers, parts).prop_map(|(wakers, parts)| Op::Join(wakers, parts)),
+        ];
+        op.prop_map(Program::from)
+    }
+
+    fn program(sort: Sort) -> impl Strategy<Value = Program> {
+        several(sort, several(sort, part(sort, 3)).boxed()).prop_map(Program::labelled)
     }
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
-            12 => any::<prop::sample::Index>().prop_map(|index| Event::Release(index.index(usize::MAX))),
-            6 => Just(Event::Cancel),
-            2 => Just(Event::Shutdown),
+            24 => any::<prop::sample::Index>().prop_map(|it| Event::Release(it.index(usize::MAX))),
+            12 => Just(Event::Cancel),
+            4 => Just(Event::Shutdown),
             1 => Just(Event::Limit),
             1 => Just(Event::Abort),
         ]
     }
 
     fn case(sort: Sort) -> impl Strategy<Value = Case> {
-        let first = prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(event(), 1..3)];
-        let turns = prop::collection::vec(prop::collection::vec(event(), 1..4), 0..8);
-        (
-            program(sort),
-            first,
-            turns,
-            prop::bool::weighted(0.2),
-            any::<bool>(),
-        )
-            .prop_map(|(program, first, mut turns, cooperative, moves)| {
-                let program = program.labelled();
+        let events = |most| prop::collection::vec(event(), 0..=most);
+        let first = prop_oneof![4 => events(0), 1 => events(2)];
+        let turns = prop::collection::vec(events(3), 0..10);
+        (program(sort), first, turns, any::<bool>(), any::<bool>()).prop_map(
+            |(program, first, mut turns, cooperative, moves)| {
                 let waits = program.waits();
                 turns.insert(0, first);
                 for event in turns.iter_mut().flatten() {
@@ -99,7 +114,8 @@ mod any_program {
                     moves,
                     turns,
                 }
-            })
+            },
+        )
     }
 
     fn config() -> ProptestConfig {
