@@ -6,13 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::FutureExt as _;
 use futures::future::FusedFuture;
 
 use crate::current::{self, Site};
 use crate::phase::Phase;
 use crate::registry::{Registry, Slot};
-use crate::run::{Cancelling, Run};
+use crate::run::Run;
 use crate::scope::{Ear, Hearing, Place};
 
 /// Waits for a cancellation, and makes the scope it is called in *cooperative*: that is the
@@ -69,12 +68,12 @@ pub fn cancelled() -> Cancellation {
             let run = slot.registry().run();
             Source::Scope(Scope::new(
                 slot,
-                run.map(|run| run.cancelling.clone()),
+                run.map(|run| Ear::new(Arc::clone(&run.cancelling))),
                 place,
             ))
         }
         Site::Bare(run) => Source::Run {
-            cancelling: run.cancelling.clone(),
+            ear: Ear::new(Arc::clone(&run.cancelling)),
             run: Some(run),
         },
         Site::Outside => Source::Nobody,
@@ -93,7 +92,7 @@ pub struct Cancellation {
 enum Source {
     Scope(Scope),
     Run {
-        cancelling: Cancelling,
+        ear: Ear,
         /// Whose main is to be made cooperative.
         run: Option<Arc<Run>>,
     },
@@ -108,11 +107,11 @@ struct Scope {
     /// The run's number: the registry may be another's when the task has ended.
     epoch: u64,
     /// A job is not cancelled by the shutdown, and hears of it all the same.
-    shutdown: Option<Cancelling>,
+    shutdown: Option<Ear>,
 }
 
 impl Scope {
-    fn new(slot: &'static Slot, shutdown: Option<Cancelling>, place: Place) -> Self {
+    fn new(slot: &'static Slot, shutdown: Option<Ear>, place: Place) -> Self {
         Self {
             ear: slot.listen(place),
             slot,
@@ -122,17 +121,18 @@ impl Scope {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Hearing {
-        let mut hearing = self.ear.hear();
+        let waker = cx.waker();
         // The task's own poll comes after whatever it is told.
-        let is_own = || current::is_polling(self.slot) && self.slot.is_own(cx.waker());
-        if hearing == Hearing::Waiting && !is_own() {
-            hearing = self.ear.listen(cx.waker());
+        let own = current::is_polling(self.slot) && self.slot.is_own(waker);
+        let hearing = if own {
+            self.ear.hear()
+        } else {
+            self.ear.listen(waker)
+        };
+        match &mut self.shutdown {
+            Some(ear) if hearing == Hearing::Waiting => ear.listen(waker),
+            _ => hearing,
         }
-        let shutdown = self.shutdown.as_mut();
-        if shutdown.is_some_and(|shutdown| shutdown.poll_unpin(cx).is_ready()) {
-            hearing = Hearing::Told;
-        }
-        hearing
     }
 
     /// Who is to be asked when the task is gone.
@@ -152,7 +152,7 @@ impl Future for Cancellation {
                 Hearing::Told => Source::Done,
                 Hearing::Ended => match scope.run() {
                     Some(run) => Source::Run {
-                        cancelling: run.cancelling.clone(),
+                        ear: Ear::new(Arc::clone(&run.cancelling)),
                         run: None,
                     },
                     // It is over, and has cancelled all there was.
@@ -161,16 +161,11 @@ impl Future for Cancellation {
             };
         }
         let place = self.place;
-        if let Source::Run { cancelling, run } = &mut self.source {
-            match cancelling.poll_unpin(cx) {
-                Poll::Ready(Ok(())) => self.source = Source::Done,
-                // The run never was.
-                Poll::Ready(Err(_)) => self.source = Source::Nobody,
-                Poll::Pending => {
-                    if let Some(run) = run.take() {
-                        run.make_main_cooperative(place);
-                    }
-                }
+        if let Source::Run { ear, run } = &mut self.source {
+            if ear.listen(cx.waker()) == Hearing::Told {
+                self.source = Source::Done;
+            } else if let Some(run) = run.take() {
+                run.make_main_cooperative(place);
             }
         }
         match self.source {
@@ -258,26 +253,33 @@ pub fn is_cancelled() -> bool {
 /// assert!(exit.is_success());
 /// ```
 pub fn checkpoint() -> Checkpoint {
-    Checkpoint(())
+    Checkpoint { polls: 0 }
 }
 
 /// Receives a cancellation: what [`checkpoint`] returns.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct Checkpoint(());
+pub struct Checkpoint {
+    /// In which it had to suspend.
+    polls: u8,
+}
 
 impl Future for Checkpoint {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match current::site() {
-            Site::Task(slot) if slot.must_suspend() => {
-                // It is the task that is polled again for the request; this may be a part of it
-                // with a waker of its own.
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            _ => Poll::Ready(()),
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        /// A combinator may poll what woke itself a few times more in the same poll of the task. Who
+        /// does so for ever has blocked the task, which cannot be suspended then.
+        const MOST_POLLS: u8 = 32;
+        let pending = current::slot().is_some_and(Slot::must_suspend);
+        if !pending || !matches!(current::site(), Site::Task(_)) || self.polls == MOST_POLLS {
+            self.polls = 0;
+            return Poll::Ready(());
         }
+        self.polls += 1;
+        // It is the task that is polled again for the request; this may be a part of it with a waker
+        // of its own.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

@@ -80,6 +80,19 @@ pin_project! {
         member: Member,
         place: Place,
     }
+
+    impl<F> PinnedDrop for CatchCancel<F> {
+        /// Its destructors belong to the scope too.
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Member::Catch(catch) = this.member
+                && catch.is_here()
+            {
+                let _entered = catch.enter();
+                this.future.set(None);
+            }
+        }
+    }
 }
 
 /// Where a catch belongs.
@@ -132,6 +145,11 @@ impl Catch {
         self.scopes.notice(self.index)
     }
 
+    /// Whether its task is the one that is running.
+    fn is_here(&self) -> bool {
+        current::is_polling(self.slot) && !self.scopes.has_ended()
+    }
+
     fn enter(&self) -> Entered<'_> {
         self.scopes.enter(self.index)
     }
@@ -158,8 +176,8 @@ impl Member {
     fn of_this_task(&mut self, waker: &Waker) -> Option<&mut Catch> {
         let stays = match self {
             Self::New => false,
-            Self::Inert => true,
-            Self::Catch(catch) => current::is_polling(catch.slot) && !catch.scopes.has_ended(),
+            Self::Inert => !current::is_in_task(),
+            Self::Catch(catch) => catch.is_here(),
         };
         if !stays {
             *self = match current::site() {
@@ -192,7 +210,7 @@ impl<F: Future> Future for CatchCancel<F> {
                 let _entered = catch.enter();
                 this.future.set(None);
             }
-            let receipt = catch.slot.caught(&catch.scopes, this.place);
+            let receipt = catch.slot.note_caught(&catch.scopes, this.place);
             *this.member = Member::Inert;
             return Poll::Ready(Err(Cancelled { receipt }));
         }
@@ -233,7 +251,8 @@ impl<F> fmt::Debug for CatchCancel<F> {
 /// that counts as cancelled.
 ///
 /// This goes by ownership. Whoever keeps a `Cancelled` somewhere else while the task returns another
-/// error makes that error look like a cancellation: drop it first.
+/// error makes that error look like a cancellation: drop it first. Of main this is true whatever it
+/// returns, an exit code say.
 ///
 /// ```
 /// use aiorun::{Cancelled, catch_cancel};

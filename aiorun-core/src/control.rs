@@ -6,7 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use futures::channel::oneshot as cold;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
@@ -45,8 +44,6 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Setup {
     pub(crate) run: Arc<Run>,
     pub(crate) commands: UnboundedReceiver<Command>,
-    pub(crate) stopping: cold::Sender<StopReason>,
-    pub(crate) cancelling: cold::Sender<()>,
     pub(crate) close: oneshot::Sender<Duration>,
     pub(crate) signals: Vec<Signal>,
     pub(crate) dump_signal: Option<Signal>,
@@ -87,8 +84,6 @@ struct Control {
     commands: UnboundedReceiver<Command>,
     signals: Option<Signals>,
     exit_on_repeat: Option<RepeatedExit>,
-    stopping: Option<cold::Sender<StopReason>>,
-    cancelling: Option<cold::Sender<()>>,
     close: Option<oneshot::Sender<Duration>>,
     callback: Option<(Callback, &'static Location<'static>)>,
     callback_task: Option<(&'static Slot, Id, &'static Location<'static>)>,
@@ -239,8 +234,6 @@ impl Control {
             exit_on_repeat: exit_on_repeat.transpose()?,
             run: setup.run,
             commands: setup.commands,
-            stopping: Some(setup.stopping),
-            cancelling: Some(setup.cancelling),
             close: Some(setup.close),
             callback: setup.callback,
             callback_task: None,
@@ -370,6 +363,8 @@ impl Control {
             }
             if heard {
                 self.catch_up();
+            } else if quiet && self.step() == Step::Seal && !lock(&self.run.hooks).is_empty() {
+                self.feed(Event::LateHook);
             } else if quiet {
                 self.feed(Event::Quiet);
             }
@@ -383,8 +378,9 @@ impl Control {
     }
 
     /// Whether what the step waits for has ended.
-    fn is_quiet(&self) -> bool {
-        let census = || self.run.registry.census();
+    fn is_quiet(&mut self) -> bool {
+        let registry = self.run.registry;
+        let census = || registry.census();
         match self.step() {
             Step::Run | Step::End => false,
             Step::Callback => self
@@ -393,7 +389,12 @@ impl Control {
             Step::Delay => census().tasks == 0,
             // Those that begin from now on are waited for when no more can begin.
             Step::Cancel => {
-                census().tasks == 0 && self.shields.iter().all(|(slot, id)| !slot.is_live(*id))
+                while let Some((slot, id)) = self.shields.last()
+                    && !slot.is_live(*id)
+                {
+                    self.shields.pop();
+                }
+                self.shields.is_empty() && census().tasks == 0
             }
             Step::Drain | Step::Hook => {
                 let census = census();
@@ -401,7 +402,8 @@ impl Control {
             }
             Step::Seal => {
                 let census = census();
-                census.tasks == 0 && census.jobs == 0 && census.bare_shields == 0
+                let shields = census.bare_shields > 0 && self.run.owns_runtime;
+                census.tasks == 0 && census.jobs == 0 && !shields
             }
             Step::Close => self.runtime_closed,
         }
@@ -633,12 +635,12 @@ impl Control {
             Action::Seal if !self.run.owns_runtime => {}
             Action::Seal => self.run.registry.seal(),
             Action::Force(step) => {
-                let applies = scope(step);
+                let applies = self.scope(step);
                 let registry = self.run.registry;
                 self.forced = registry.force(|sort| applies(sort) && sort != Sort::Job);
             }
             Action::GiveUp(step) => {
-                let left = self.run.registry.give_up(scope(step));
+                let left = self.run.registry.give_up(self.scope(step));
                 if step == Step::Hook {
                     self.close_hook(true);
                 }
@@ -717,9 +719,8 @@ impl Control {
         self.say(Line::EnteringShutdown {
             budget: self.run.time_left(Whose::Nobody),
         });
-        if let Some(stopping) = self.stopping.take() {
-            announce(stopping, reason);
-        }
+        let _ = self.run.reason.set(reason);
+        self.run.stopping.announce();
     }
 
     fn start_callback(&mut self) {
@@ -764,9 +765,7 @@ impl Control {
         }
         self.shields = self.run.registry.early_bare_shields();
         self.run.registry.cancel_all();
-        if let Some(cancelling) = self.cancelling.take() {
-            announce(cancelling, ());
-        }
+        self.run.cancelling.announce();
         let limit = self.run.time_left(Whose::Task);
         self.say(Line::RunningPending { limit });
     }
@@ -863,6 +862,16 @@ impl Control {
         self.say(Line::ClosingLoop { strays });
     }
 
+    /// What a step waits for.
+    fn scope(&self, step: Step) -> fn(Sort) -> bool {
+        match step {
+            Step::Callback => |sort| sort == Sort::Task(Kind::Callback),
+            Step::Cancel => |sort| !matches!(sort, Sort::Job | Sort::BareShield { late: true }),
+            Step::Seal if self.run.owns_runtime => |_| true,
+            _ => |sort| !matches!(sort, Sort::BareShield { .. }),
+        }
+    }
+
     /// The thread that called `run` is stuck. Where the process is ours, it ends here.
     fn leave(&mut self) {
         if self.may_leave {
@@ -927,21 +936,6 @@ impl Control {
             main: record.main,
             report,
         }
-    }
-}
-
-/// Tells everybody: there may be nobody, and whoever listens brings a waker of whatever executor.
-fn announce<T>(to: cold::Sender<T>, what: T) {
-    let _ = catch_unwind(AssertUnwindSafe(|| to.send(what)));
-}
-
-/// Which tasks a step waits for.
-fn scope(step: Step) -> fn(Sort) -> bool {
-    match step {
-        Step::Callback => |sort| sort == Sort::Task(Kind::Callback),
-        Step::Cancel => |sort| !matches!(sort, Sort::Job | Sort::BareShield { late: true }),
-        Step::Drain | Step::Hook => |sort| !matches!(sort, Sort::BareShield { .. }),
-        _ => |_| true,
     }
 }
 

@@ -61,6 +61,11 @@ pub(crate) fn site() -> Site {
     }
 }
 
+/// Whether the calling code is that of a task of ours.
+pub(crate) fn is_in_task() -> bool {
+    slot().is_some() && matches!(site(), Site::Task(_))
+}
+
 /// Which sort of task of ours the calling code is part of.
 pub(crate) fn kind() -> Option<Kind> {
     slot().map(Slot::kind)

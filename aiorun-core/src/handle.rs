@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::FutureExt as _;
+use futures::future::FusedFuture;
 
 use crate::current;
 use crate::exit::StopReason;
 use crate::join::JoinHandle;
 use crate::phase::{Phase, Whose};
-use crate::run::{Command, Hook, Run, Stopped};
+use crate::run::{Command, Hook, Run};
+use crate::scope::{Ear, Hearing};
 use crate::signals::{Arrival, Signal};
 use crate::spawn::{outside, task_on};
 use crate::task::{Kind, TaskInfo};
@@ -118,10 +119,7 @@ impl Handle {
 
     /// As [`aiorun::stopping`](stopping).
     pub fn stopping(&self) -> Stopping {
-        Stopping {
-            stopped: Some(self.0.stopped.clone()),
-            reason: None,
-        }
+        Stopping::of(Some(Arc::clone(&self.0)))
     }
 
     /// Where the run is in its life.
@@ -295,11 +293,7 @@ pub fn is_stopping() -> bool {
 /// assert_eq!(exit.report.tasks.completed, 2);
 /// ```
 pub fn stopping() -> Stopping {
-    let stopped = current::run().map(|run| run.stopped.clone());
-    Stopping {
-        stopped,
-        reason: None,
-    }
+    Stopping::of(current::run())
 }
 
 /// How long the calling code has left: a task until the end of `Cancelling`, a blocking job until
@@ -333,8 +327,18 @@ pub fn time_left() -> Option<Duration> {
 #[must_use = "futures do nothing unless polled"]
 pub struct Stopping {
     /// `None` outside a supervisor.
-    stopped: Option<Stopped>,
+    run: Option<(Arc<Run>, Ear)>,
     reason: Option<StopReason>,
+}
+
+impl Stopping {
+    fn of(run: Option<Arc<Run>>) -> Self {
+        let run = run.map(|run| {
+            let ear = Ear::new(Arc::clone(&run.stopping));
+            (run, ear)
+        });
+        Self { run, reason: None }
+    }
 }
 
 impl Future for Stopping {
@@ -344,21 +348,21 @@ impl Future for Stopping {
         if let Some(reason) = self.reason {
             return Poll::Ready(reason);
         }
-        let Some(stopped) = &mut self.stopped else {
+        let Some((run, ear)) = &mut self.run else {
             return Poll::Pending;
         };
-        match stopped.poll_unpin(cx) {
-            Poll::Ready(Ok(reason)) => {
-                self.reason = Some(reason);
-                Poll::Ready(reason)
-            }
-            // The run was torn down without a reason: it will never have one.
-            Poll::Ready(Err(_)) => {
-                self.stopped = None;
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Pending,
+        if ear.listen(cx.waker()) != Hearing::Told {
+            return Poll::Pending;
         }
+        self.reason = run.reason.get().copied();
+        self.run = None;
+        self.reason.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl FusedFuture for Stopping {
+    fn is_terminated(&self) -> bool {
+        self.reason.is_some()
     }
 }
 

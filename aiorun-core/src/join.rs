@@ -171,7 +171,8 @@ impl<T> Future for JoinHandle<T> {
 /// The task that reads a handle, where what was cancelled may be a part of its own cancellation.
 fn receiver() -> Option<&'static Slot> {
     match current::site() {
-        Site::Task(slot) => Some(slot).filter(|slot| slot.may_receive()),
+        // The job of a sync shutdown callback is judged as well.
+        Site::Task(slot) | Site::Job(slot) => Some(slot).filter(|slot| slot.may_receive()),
         _ => None,
     }
 }

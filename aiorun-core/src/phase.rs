@@ -103,6 +103,8 @@ pub(crate) enum Event {
     Quiet,
     /// There was no hook left to start.
     NoHook,
+    /// There is one again.
+    LateHook,
     /// The thread that closes the runtime is at it.
     Closing,
     /// The time of [`Machine::deadline`] has come.
@@ -227,6 +229,7 @@ impl Machine {
             Event::Abandon => self.abandon(now, &mut actions),
             Event::Quiet => self.quiet(now, &mut actions),
             Event::NoHook => self.enter(Step::Seal, now, &mut actions),
+            Event::LateHook => self.late_hook(now, &mut actions),
             Event::Closing => self.closing(now),
             Event::Deadline => self.expired(now, &mut actions),
         }
@@ -350,6 +353,15 @@ impl Machine {
         self.forced = false;
         self.deadline = self.share(now, 1, 2);
         actions.push(Action::StartHook);
+    }
+
+    fn late_hook(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.abandoned {
+            self.quiet(now, actions);
+        } else if self.step == Step::Seal {
+            self.step = Step::Hook;
+            self.wait_for_hook(now, actions);
+        }
     }
 
     /// Goes to `step`, or past it where there is nothing for it to do.

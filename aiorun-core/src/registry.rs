@@ -307,6 +307,11 @@ impl Slot {
         } else if flags & SHIELDED != 0 {
             next = next & !CANCEL | DEFERRED;
             Verdict::Poll
+        } else if flags & NEW != 0 && flags & COOPERATIVE != 0 {
+            // It has not begun, and what it begins with may be a catch, which would start fresh if
+            // the task had received it before. So it is received where the code says, or next time.
+            told.add(Some(waker.clone()));
+            Verdict::Poll
         } else {
             let (catching, wakers) = receive(&body, flags);
             told = wakers;
@@ -394,14 +399,15 @@ impl Slot {
             return;
         }
         let flags = self.flags.fetch_or(CANCEL | REQUESTED, Release);
-        let waker = body.waker.take();
         // Nobody polls a job: who listens in it is told from here.
-        let told = (flags & JOB != 0).then(|| receive(&body, flags).1);
+        let mut told = if flags & JOB == 0 {
+            Wakers::default()
+        } else {
+            receive(&body, flags).1
+        };
+        told.add(body.waker.take());
         drop(body);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        told.unwrap_or_default().wake();
+        told.wake();
     }
 
     /// Whether the task is not gone yet.
@@ -566,16 +572,19 @@ impl Slot {
     }
 
     /// Receives a cancellation that is pending, where the task is not shielded.
-    fn receive_now(&self, body: &Body) -> Wakers {
+    fn receive_now(&self, body: &mut Body) -> Wakers {
         let pending = self.flags.load(Acquire) & (CANCEL | SHIELDED) == CANCEL;
         // While all are being marked, nobody acts on it yet.
         if !pending || self.registry.is_sweeping() {
             return Wakers::default();
         }
-        // Whoever requested it has taken the waker.
         let flags = self.flags.fetch_or(TOLD | REARM, Release);
         self.flags.fetch_and(!CANCEL, Release);
-        receive(body, flags).1
+        let mut told = receive(body, flags).1;
+        // What was polled in this poll before has to be polled again, and `cancel_all`, which marks
+        // first and wakes later, finds nothing to wake for any more.
+        told.add(body.waker.take());
+        told
     }
 
     /// Begins a catch, and receives what is pending. Also says whether `waker` is the task's own.
@@ -583,8 +592,8 @@ impl Slot {
         let mut body = lock(&self.body);
         let scopes = self.scopes(&mut body);
         let catch = scopes.begin_catch();
-        let told = self.receive_now(&body);
         let own = is_own(&body, waker);
+        let told = self.receive_now(&mut body);
         drop(body);
         told.wake();
         (scopes, catch, own)
@@ -603,22 +612,19 @@ impl Slot {
     #[cold]
     fn put_back(&self, scopes: &Arc<Scopes>) {
         let mut body = lock(&self.body);
-        let waker = if has_scopes(&body, scopes) {
+        let mut told = Wakers::default();
+        if has_scopes(&body, scopes) {
             self.flags.fetch_or(CANCEL, Release);
-            body.waker.take()
-        } else {
-            None
-        };
-        drop(body);
-        if let Some(waker) = waker {
-            waker.wake();
+            told.add(body.waker.take());
         }
+        drop(body);
+        told.wake();
     }
 
-    /// Notes that a catch has yielded.
-    pub(crate) fn caught(&self, scopes: &Scopes, place: Place) -> Receipt {
+    /// Notes that a catch yields.
+    pub(crate) fn note_caught(&self, scopes: &Scopes, place: Place) -> Receipt {
         self.flags.fetch_or(RECEIVED, Relaxed);
-        scopes.caught(place)
+        scopes.note_caught(place)
     }
 
     pub(crate) fn begin_shield(&self, place: Place) -> (Arc<Scopes>, u32) {
@@ -632,23 +638,23 @@ impl Slot {
     /// Ends a shield of the task that had these scopes, from wherever.
     pub(crate) fn end_shield(&self, scopes: &Arc<Scopes>, shield: u32) {
         let mut body = lock(&self.body);
-        let (last, told) = scopes.end_shield(shield);
-        let mut waker = None;
-        if last && has_scopes(&body, scopes) {
-            let flags = self.flags.fetch_and(!(SHIELDED | DEFERRED), Release);
-            if flags & DEFERRED != 0 {
+        let mut end = scopes.end_shield(shield);
+        // The slot may be another task's by now.
+        if has_scopes(&body, scopes) {
+            let mut flags = self.flags.load(Relaxed);
+            if end.task {
+                flags = self.flags.fetch_and(!(SHIELDED | DEFERRED), Release);
+            }
+            if end.task && flags & DEFERRED != 0 {
                 self.flags.fetch_or(CANCEL, Release);
-                waker = body.waker.take();
-            } else if scopes.has_fired() {
+                end.wakers.add(body.waker.take());
+            } else if end.a_catch {
                 self.flags.fetch_or(REARM, Release);
-                waker = body.waker.take();
+                end.wakers.add(body.waker.take());
             }
         }
         drop(body);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        told.wake();
+        end.wakers.wake();
     }
 
     /// Whether a cancellation is pending that the task would receive if it were suspended.
@@ -660,10 +666,12 @@ impl Slot {
     pub(crate) fn ask(&self, place: Place) -> bool {
         let mut body = lock(&self.body);
         let scopes = self.cooperate(&mut body, place);
-        let told = self.receive_now(&body);
+        // True even while all are being marked: it is told before it is asked what it makes of it.
+        let requested = self.must_suspend();
+        let told = self.receive_now(&mut body);
         drop(body);
         told.wake();
-        scopes.is_told()
+        requested || scopes.is_told()
     }
 
     /// Listens for the cancellation of the scope that is running, which makes it cooperative.
@@ -830,7 +838,7 @@ pub(crate) struct Census {
 
 /// The tasks of one run.
 pub(crate) struct Registry {
-    /// The run's number, and in the lowest byte its phase and `SWEEPING`.
+    /// The run's number, and in the lowest byte its phase, `SWEEPING` and `SEALED`.
     gate: AtomicU64,
     shards: Box<[Shard]>,
     /// Marks that every task of the run is born with: `COOPERATIVE` or none.

@@ -12,8 +12,6 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use futures::channel::oneshot;
-use futures::future::Shared;
 use tokio::runtime;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -25,7 +23,7 @@ use crate::pause::Pause;
 use crate::phase::{Machine, Phase, Whose};
 use crate::registry::{Registry, Slot};
 use crate::reporter::Message;
-use crate::scope::Place;
+use crate::scope::{Place, Scopes};
 use crate::signals::Arrival;
 use crate::sync::lock_std as lock;
 use crate::task::Id;
@@ -81,12 +79,6 @@ pub(crate) struct Failures {
     pub(crate) critical: Option<Id>,
 }
 
-/// Resolves with the reason to stop.
-pub(crate) type Stopped = Shared<oneshot::Receiver<StopReason>>;
-
-/// Resolves when the shutdown has cancelled the tasks.
-pub(crate) type Cancelling = Shared<oneshot::Receiver<()>>;
-
 pub(crate) struct Run {
     pub(crate) registry: &'static Registry,
     /// The run's number.
@@ -94,8 +86,11 @@ pub(crate) struct Run {
     pub(crate) started: Instant,
     pub(crate) machine: Mutex<Machine>,
     pub(crate) reporter: Sender<Message>,
-    pub(crate) stopped: Stopped,
-    pub(crate) cancelling: Cancelling,
+    /// Told when there is a reason to stop.
+    pub(crate) stopping: Arc<Scopes>,
+    /// Told when the tasks have been cancelled.
+    pub(crate) cancelling: Arc<Scopes>,
+    pub(crate) reason: OnceLock<StopReason>,
     /// Whether the end of the run is the end of its runtime.
     pub(crate) owns_runtime: bool,
     pub(crate) hooks: Mutex<Vec<Hook>>,
@@ -123,8 +118,6 @@ pub(crate) struct Parts {
     pub(crate) default_marks: u32,
     pub(crate) machine: Machine,
     pub(crate) reporter: Sender<Message>,
-    pub(crate) stopped: Stopped,
-    pub(crate) cancelling: Cancelling,
     pub(crate) owns_runtime: bool,
     pub(crate) commands: UnboundedSender<Command>,
     pub(crate) stop_on_unhandled_errors: bool,
@@ -140,8 +133,9 @@ impl Run {
             started: Instant::now(),
             machine: Mutex::new(parts.machine),
             reporter: parts.reporter,
-            stopped: parts.stopped,
-            cancelling: parts.cancelling,
+            stopping: Arc::new(Scopes::new()),
+            cancelling: Arc::new(Scopes::new()),
+            reason: OnceLock::new(),
             owns_runtime: parts.owns_runtime,
             hooks: Mutex::new(Vec::new()),
             stop_on_unhandled_errors: parts.stop_on_unhandled_errors,

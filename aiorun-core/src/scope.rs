@@ -7,15 +7,18 @@
 //! its future is being polled, and whoever registers from inside the task need not fear to miss it.
 //! Only listeners may be polled by others, and they look and register under one lock.
 //!
+//! A run has two that are no task's, to tell whoever listens that there is a reason to stop, and that
+//! the tasks were cancelled.
+//!
 //! # Invariants
 //!
 //! 1. Nothing is received while there is a shield.
 //! 2. A catch fires only if no catch lives inside it, and never when it is cooperative.
 //! 3. `fired` counts the catches that fired and did not notice yet; they notice at the start of a
-//!    poll, and only while there is no shield.
+//!    poll, and only while there is no shield inside.
 //! 4. When the task has ended, `ended` is set before its slot is free for another.
 
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -70,8 +73,15 @@ struct Marks {
 #[derive(Debug)]
 enum Node {
     Catch(Catch),
-    Shield(Place),
+    Shield(Shield),
     Listener(Listener),
+}
+
+#[derive(Debug)]
+struct Shield {
+    place: Place,
+    /// The scope that it is in.
+    scope: u32,
 }
 
 #[derive(Debug)]
@@ -80,6 +90,8 @@ struct Catch {
     parent: u32,
     /// How many catches are directly inside.
     inside: u32,
+    /// How many shields are inside, however deep.
+    shields: u32,
     /// How many listeners are bound to it.
     listeners: u32,
     marks: Marks,
@@ -111,30 +123,43 @@ impl ScopeId {
 /// Cancellations that a task has received and somebody still holds: not in a list, but as the
 /// other ends of what the holders have.
 #[derive(Debug, Default)]
-pub(crate) struct Receipts(Vec<Weak<()>>);
+pub(crate) struct Receipts {
+    own: Weak<()>,
+    /// Those that came with what other tasks returned.
+    adopted: Vec<Weak<()>>,
+    /// How many of those there were after the last look at which are dead.
+    kept: usize,
+}
 
 /// Held by whoever holds a cancellation that was received.
 pub(crate) type Receipt = Arc<()>;
 
 impl Receipts {
     fn issue(&mut self) -> Receipt {
-        if let Some(receipt) = self.0.iter().find_map(Weak::upgrade) {
-            return receipt;
-        }
-        self.0.clear();
-        let receipt = Receipt::default();
-        self.0.push(Arc::downgrade(&receipt));
-        receipt
+        self.own.upgrade().unwrap_or_else(|| {
+            let receipt = Receipt::default();
+            self.own = Arc::downgrade(&receipt);
+            receipt
+        })
     }
 
     fn adopt(&mut self, others: Self) {
-        self.0.retain(|receipt| receipt.strong_count() > 0);
-        self.0.extend(others.0);
+        const FEW: usize = 8;
+        if self.adopted.len() > FEW.max(2 * self.kept) {
+            self.adopted.retain(is_live);
+            self.kept = self.adopted.len();
+        }
+        let others = others.adopted.into_iter().chain([others.own]);
+        self.adopted.extend(others.filter(is_live));
     }
 
-    pub(crate) fn is_live(&self) -> bool {
-        self.0.iter().any(|receipt| receipt.strong_count() > 0)
+    fn is_live(&self) -> bool {
+        is_live(&self.own) || self.adopted.iter().any(is_live)
     }
+}
+
+fn is_live(receipt: &Weak<()>) -> bool {
+    receipt.strong_count() > 0
 }
 
 /// Who is to be woken once all locks are released.
@@ -143,9 +168,14 @@ impl Receipts {
 pub(crate) struct Wakers(Vec<Waker>);
 
 impl Wakers {
+    pub(crate) fn add(&mut self, waker: Option<Waker>) {
+        self.0.extend(waker);
+    }
+
+    /// They may be anybody's, and a panic of one is not to be at the cost of the others.
     pub(crate) fn wake(self) {
         for waker in self.0 {
-            waker.wake();
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
@@ -159,6 +189,16 @@ pub(crate) struct Places {
     pub(crate) asked: Option<Place>,
     /// Where it is shielded.
     pub(crate) shielded: Option<Place>,
+}
+
+/// What the end of a shield leaves without one.
+#[derive(Debug, Default)]
+pub(crate) struct Unshielded {
+    /// The task.
+    pub(crate) task: bool,
+    /// A catch that has fired and had to wait for that.
+    pub(crate) a_catch: bool,
+    pub(crate) wakers: Wakers,
 }
 
 /// How a listener finds its scope.
@@ -207,7 +247,7 @@ impl Scopes {
     pub(crate) fn end(&self) -> Wakers {
         let mut tree = lock(&self.tree);
         self.ended.store(true, Release);
-        tree.receipts.0.clear();
+        tree.receipts = Receipts::default();
         Wakers(tree.listeners().filter_map(|it| it.waker.take()).collect())
     }
 
@@ -239,6 +279,7 @@ impl Scopes {
             serial: tree.serial,
             parent,
             inside: 0,
+            shields: 0,
             listeners: 0,
             marks: Marks::default(),
             fired: false,
@@ -260,9 +301,6 @@ impl Scopes {
     /// Whether the catch has fired, is not cooperative, and may be noticed; it is over then.
     pub(crate) fn notice(&self, catch: u32) -> bool {
         let mut tree = lock(&self.tree);
-        if tree.shields > 0 {
-            return false;
-        }
         let Some(node) = tree.catch(catch) else {
             return false;
         };
@@ -273,11 +311,11 @@ impl Scopes {
             tree.unclaimed = false;
             return false;
         }
-        node.fired
+        node.fired && node.shields == 0
     }
 
     /// A catch yields; returns what proves that its cancellation was received.
-    pub(crate) fn caught(&self, place: Place) -> Receipt {
+    pub(crate) fn note_caught(&self, place: Place) -> Receipt {
         let mut tree = lock(&self.tree);
         tree.caught = Some(place);
         tree.unclaimed = false;
@@ -287,23 +325,28 @@ impl Scopes {
     /// Ends a catch, in whatever way. Returns whether the task has to receive its cancellation once
     /// more: every catch that fired was dropped before it yielded.
     pub(crate) fn end_catch(&self, catch: u32) -> (bool, Wakers) {
+        // Declared first, for its waker is dropped last, when no lock is held.
+        let mut node;
         let mut tree = lock(&self.tree);
-        let Some(Node::Catch(node)) = tree.nodes.try_remove(catch as usize) else {
-            return Default::default();
-        };
+        match tree.nodes.try_remove(catch as usize) {
+            Some(Node::Catch(catch)) => node = catch,
+            _ => return Default::default(),
+        }
+        if node.fired && node.marks.cooperative {
+            tree.unclaimed = false;
+        }
         let last = node.fired && self.fired.fetch_sub(1, AcqRel) == 1;
         let again = last && std::mem::take(&mut tree.unclaimed);
         // It is dropped out of order where its future was moved elsewhere.
-        let orphans = node.inside > 0;
         if let Some(parent) = tree.catch(node.parent) {
             parent.inside = parent.inside - 1 + node.inside;
         }
-        if orphans {
+        if node.inside > 0 || node.shields > 0 {
             for (_, other) in &mut tree.nodes {
-                if let Node::Catch(other) = other
-                    && other.parent == catch
-                {
-                    other.parent = node.parent;
+                match other {
+                    Node::Catch(other) if other.parent == catch => other.parent = node.parent,
+                    Node::Shield(shield) if shield.scope == catch => shield.scope = node.parent,
+                    _ => {}
                 }
             }
         }
@@ -313,32 +356,37 @@ impl Scopes {
             let bound = tree.listeners().filter(|it| it.scope == id);
             wakers.0.extend(bound.filter_map(|it| it.waker.take()));
         }
+        drop(tree);
+        drop(node.waker.take());
         (again, wakers)
     }
 
+    /// Begins a shield in the scope that is running.
     pub(crate) fn begin_shield(&self, place: Place) -> u32 {
+        let scope = self.current.load(Relaxed);
         let mut tree = lock(&self.tree);
         tree.shields += 1;
-        tree.insert(Node::Shield(place))
+        tree.for_all_around(scope, |catch| catch.shields += 1);
+        tree.insert(Node::Shield(Shield { place, scope }))
     }
 
-    /// Ends a shield. Returns whether it was the last, with those who had to wait for that.
-    pub(crate) fn end_shield(&self, shield: u32) -> (bool, Wakers) {
+    /// Ends a shield.
+    pub(crate) fn end_shield(&self, shield: u32) -> Unshielded {
         let mut tree = lock(&self.tree);
-        let was = tree.nodes.try_remove(shield as usize);
-        debug_assert!(matches!(was, Some(Node::Shield(_))));
+        let mut end = Unshielded::default();
+        let Some(Node::Shield(shield)) = tree.nodes.try_remove(shield as usize) else {
+            return end;
+        };
         tree.shields -= 1;
-        if tree.shields > 0 {
-            return (false, Wakers::default());
-        }
-        let mut wakers = Wakers::default();
-        if self.has_fired() {
-            let fired = tree.catches().filter(|catch| catch.fired);
-            wakers
-                .0
-                .extend(fired.filter_map(|catch| catch.waker.take()));
-        }
-        (true, wakers)
+        end.task = tree.shields == 0;
+        tree.for_all_around(shield.scope, |catch| {
+            catch.shields -= 1;
+            if catch.shields == 0 && catch.fired {
+                end.a_catch = true;
+                end.wakers.add(catch.waker.take());
+            }
+        });
+        end
     }
 
     /// Tells every scope of a cancellation; says whether a catch is alive, and so the task goes on.
@@ -366,6 +414,11 @@ impl Scopes {
         }
         tree.unclaimed = alive && !claimed;
         (alive, wakers)
+    }
+
+    /// Tells all who listen to the root: for scopes that are no task's.
+    pub(crate) fn announce(&self) {
+        self.receive(true).1.wake();
     }
 
     /// Whether a catch is alive.
@@ -422,7 +475,7 @@ impl Scopes {
         for (_, node) in &tree.nodes {
             match node {
                 Node::Catch(catch) => places.asked = places.asked.or(catch.marks.asked),
-                Node::Shield(place) => places.shielded = Some(place),
+                Node::Shield(shield) => places.shielded = Some(shield.place),
                 Node::Listener(_) => {}
             }
         }
@@ -451,6 +504,14 @@ impl Tree {
             Node::Catch(catch) => Some(catch),
             _ => None,
         })
+    }
+
+    /// Visits a scope and those around it, except the root.
+    fn for_all_around(&mut self, mut scope: u32, mut visit: impl FnMut(&mut Catch)) {
+        while let Some(catch) = self.catch(scope) {
+            visit(catch);
+            scope = catch.parent;
+        }
     }
 
     fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {
@@ -525,7 +586,7 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
-    /// Bound to the scope that is running.
+    /// Bound to the scope whose code is running.
     pub(crate) fn new(scopes: Arc<Scopes>) -> Self {
         let current = scopes.current.load(Relaxed);
         let scope = lock(&scopes.tree).id(current);
@@ -561,8 +622,17 @@ impl Ear {
 
     /// As [`Ear::hear`], and remembers whom to wake.
     pub(crate) fn listen(&mut self, waker: &Waker) -> Hearing {
-        let waker = waker.clone();
         let scopes = Arc::clone(&self.scopes);
+        let mut tree = lock(&scopes.tree);
+        let hearing = self.hear_in(&mut tree);
+        let known = self.node.and_then(|node| tree.listener(node));
+        let known = known.and_then(|listener| listener.waker.as_ref());
+        if hearing != Hearing::Waiting || known.is_some_and(|known| known.will_wake(waker)) {
+            return hearing;
+        }
+        drop(tree);
+        // Cloned and dropped with no lock held, so that there is another look.
+        let waker = waker.clone();
         let mut tree = lock(&scopes.tree);
         let hearing = self.hear_in(&mut tree);
         if hearing != Hearing::Waiting {

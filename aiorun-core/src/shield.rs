@@ -140,7 +140,7 @@ impl Cover {
         match self {
             Self::New => false,
             Self::Task(cover) => current::is_polling(cover.slot) && !cover.scopes.has_ended(),
-            Self::Inert | Self::Bare { .. } | Self::TooLate => true,
+            Self::Inert | Self::Bare { .. } | Self::TooLate => !current::is_in_task(),
         }
     }
 }

@@ -10,8 +10,6 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::channel::oneshot as cold;
 use tokio::runtime;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
@@ -211,8 +209,6 @@ impl Launched {
             RepeatSignal::Exit if !may_leave => RepeatSignal::Abort,
             repeat => repeat,
         };
-        let (stopping, stopped) = cold::channel();
-        let (cancel, cancelling) = cold::channel();
         let (commands, commanded) = unbounded_channel();
         let (say, messages) = mpsc::channel();
         let (close, closing) = oneshot::channel();
@@ -221,8 +217,6 @@ impl Launched {
             default_marks: if options.cooperative { COOPERATIVE } else { 0 },
             machine: Machine::new(options.limits, repeat, callback.is_some()),
             reporter: say,
-            stopped: stopped.shared(),
-            cancelling: cancelling.shared(),
             owns_runtime: owner == Owner::Us,
             commands,
             stop_on_unhandled_errors: options.stop_on_unhandled_errors(),
@@ -231,8 +225,6 @@ impl Launched {
         let control = ControlThread::start(Setup {
             run: Arc::clone(&run),
             commands: commanded,
-            stopping,
-            cancelling: cancel,
             close,
             exit_on: (repeat == RepeatSignal::Exit).then(|| signals.clone()),
             signals,

@@ -290,7 +290,7 @@ impl HeldCatch {
     fn fires(&self) -> bool {
         let fires = self.scopes.has_fired() && self.scopes.notice(self.index);
         if fires {
-            drop(self.slot.caught(&self.scopes, here()));
+            drop(self.slot.note_caught(&self.scopes, here()));
         }
         fires
     }
@@ -514,6 +514,34 @@ fn a_catch_that_begins_while_all_are_cancelled() {
     });
 }
 
+/// Of two in one `join!` the second is entered when the request is out: it receives it for both, and
+/// the first is polled only if somebody wakes the task.
+#[test]
+fn a_catch_beside_one_that_begins_while_all_are_cancelled() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (slot, _) = reserve(registry, epoch, None, 0);
+        let task = Task::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        let first = task.begin_catch();
+        let control = thread::spawn(move || {
+            registry.set_phase(Phase::Cancelling);
+            registry.cancel_all();
+        });
+        let second = task.begin_catch();
+        if second.fires() {
+            drop(second);
+        }
+        control.join().unwrap();
+        let mut noticed = false;
+        while task.alarm.0.swap(0, SeqCst) > 0 {
+            assert_ne!(task.poll(), Verdict::Drop);
+            noticed = noticed || first.fires();
+        }
+        assert!(noticed, "nobody polls it");
+    });
+}
+
 #[test]
 fn a_bare_shield_and_the_closing_of_the_runtime() {
     ::loom::model(|| {
@@ -521,7 +549,7 @@ fn a_bare_shield_and_the_closing_of_the_runtime() {
         registry.set_phase(Phase::Finishing);
         let control = thread::spawn(move || {
             registry.seal();
-            quiet(registry)
+            registry.census().bare_shields == 0
         });
         let birth = Birth {
             kind: Kind::Async,

@@ -465,3 +465,34 @@ fn a_main_that_moves_to_another_task_is_woken_there() {
 fn a_slot_is_small() {
     assert!(size_of::<Slot>() <= 96, "{}", size_of::<Slot>());
 }
+
+/// Does something when it is woken.
+struct Meanwhile(Box<dyn Fn() + Send + Sync>);
+
+impl Wake for Meanwhile {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+/// `cancel_all` marks first and wakes later; what a running task receives in between, it has taken
+/// from under the hands of who would have woken it.
+#[test]
+fn what_is_received_between_the_mark_and_the_wake_is_polled_again() {
+    let bench = Bench::new();
+    let (first, _) = bench.task(Kind::Async, 0);
+    let (second, _) = bench.task(Kind::Async, 0);
+    let (counter, waker) = alarm();
+    assert_eq!(second.attend(&waker), Verdict::Poll);
+    let (scopes, catch, own) = second.begin_catch(&waker);
+    assert!(own, "so the task is polled when it fires");
+    let beside_it = Meanwhile(Box::new(|| assert!(second.ask(Location::caller()))));
+    assert_eq!(
+        first.attend(&Arc::new(beside_it).into()),
+        Verdict::Poll,
+        "it is the first to be woken"
+    );
+    bench.cancel_all();
+    assert!(scopes.has_fired() && scopes.notice(catch));
+    assert_eq!(counter.count(), 1);
+}

@@ -1,39 +1,37 @@
 //! The rules of cancellation as a plain data structure: no wakers, no flags, no locks. A task is
 //! polled from its root, all parts in order, until nothing changes any more.
 
-use super::program::{Case, Event, Look, Op, Program, Seen, Turn};
+use super::program::{
+    BEGUN, CAUGHT, Case, DONE, DROPPED, Event, FALSE, Op, Program, Seen, TRUE, Then, Turn,
+};
 use crate::registry::Outcome;
 
 /// What has to be seen, turn by turn.
 pub(super) fn run(case: &Case) -> Vec<Turn> {
     let mut task = Task::new(case.cooperative);
-    let mut root = Some(Node::new(&case.program));
+    let mut root = Node::new(&case.program);
     let mut turns = Vec::new();
-    let last = [vec![Event::Abort]];
-    for events in case.turns.iter().chain(&last) {
-        let mut outcome = None;
+    for events in case.turns.iter().chain([&vec![Event::Abort]]) {
+        let mut ended = None;
         for event in events {
             match event {
                 Event::Release(label) => task.released.push(*label),
                 Event::Cancel | Event::Shutdown => task.pending = true,
                 Event::Limit => task.is_over_the_limit = true,
-                Event::Abort => outcome = Some(Outcome::Cancelled),
+                Event::Abort => ended = Some(Outcome::Cancelled),
             }
         }
-        if let Some(program) = &mut root {
-            outcome = outcome.or_else(|| task.settle(program));
-        }
-        if let Some(outcome) = outcome {
-            root.take().into_iter().for_each(|root| root.cut(&mut task));
-            task.empty_pocket();
-            let caught = task.caught;
-            task.see(Seen::Ended { outcome, caught });
+        ended = ended.or_else(|| task.settle(&mut root));
+        if ended.is_some() {
+            root.end(&mut task, DROPPED);
+            let begun = task.begun.take();
+            begun.map(|mut begun| begun.end(&mut task, DROPPED));
         }
         turns.push(Turn {
             seen: std::mem::take(&mut task.log),
-            look: root.as_ref().map(|_| task.look()),
+            then: task.then(ended),
         });
-        if root.is_none() {
+        if ended.is_some() {
             break;
         }
     }
@@ -41,6 +39,7 @@ pub(super) fn run(case: &Case) -> Vec<Turn> {
 }
 
 /// A task, without its code.
+#[derive(Default)]
 struct Task {
     /// A cancellation was requested and is not received.
     pending: bool,
@@ -55,7 +54,7 @@ struct Task {
     settled: Vec<bool>,
     caught: bool,
     released: Vec<usize>,
-    /// The scope to which the `cancelled()` in the pocket is bound.
+    /// In the pocket: the scope to which a `cancelled()` is bound, and a program.
     bound: Option<usize>,
     begun: Option<Node>,
     log: Vec<Seen>,
@@ -65,14 +64,14 @@ struct Task {
 
 const ROOT: usize = 0;
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Scope {
     is_over: bool,
     parent: usize,
     told: bool,
-    /// Somebody has asked in it, or it is so from birth.
-    cooperative: bool,
     asked: bool,
+    /// Because it has asked, or from birth.
+    cooperative: bool,
     /// It is to yield `Err`.
     fired: bool,
     /// How many cancellations had been received when it was entered.
@@ -86,59 +85,58 @@ impl Task {
             ..Scope::default()
         };
         Self {
-            pending: false,
-            is_over_the_limit: false,
-            shields: 0,
             scopes: vec![root],
-            current: ROOT,
-            settled: Vec::new(),
-            caught: false,
-            released: Vec::new(),
-            bound: None,
-            begun: None,
-            log: Vec::new(),
-            changes: 0,
+            ..Self::default()
         }
     }
 
-    fn see(&mut self, seen: Seen) {
-        self.log.push(seen);
+    fn see(&mut self, label: usize, what: &'static str) {
+        self.log.push((label, what));
         self.changes += 1;
     }
 
-    fn look(&self) -> Look {
-        Look {
-            cooperative: self.scopes[ROOT].cooperative,
-            asked: self.scopes.iter().any(|it| it.asked && !it.is_over),
-            shielded: self.shields > 0,
-            caught: self.caught,
+    fn then(&self, ended: Option<Outcome>) -> Then {
+        let caught = self.caught;
+        match ended {
+            Some(outcome) => Then::Ended { outcome, caught },
+            None => Then::Lives {
+                cooperative: self.scopes[ROOT].cooperative,
+                asked: self.scopes.iter().any(|it| it.asked && !it.is_over),
+                shielded: self.shields > 0,
+                caught,
+            },
         }
     }
 
     /// Polls until there is nothing to do.
-    fn settle(&mut self, root: &mut Node) -> Option<Outcome> {
+    fn settle(&mut self, program: &mut Node) -> Option<Outcome> {
         loop {
             let before = self.changes;
             if self.is_over_the_limit {
-                let scopes = &self.scopes;
-                let chance = scopes[ROOT].told || scopes[ROOT].cooperative || self.shields > 0;
-                let unaware = self.pending && !chance && self.catches().next().is_none();
-                return Some(if unaware {
-                    Outcome::Cancelled
-                } else {
-                    Outcome::Refused
-                });
+                // To refuse, one must have had a chance to obey.
+                let root = &self.scopes[ROOT];
+                let alone = self.catches().next().is_none() && self.shields == 0;
+                let obeys = self.pending && alone && !root.told && !root.cooperative;
+                return Some([Outcome::Refused, Outcome::Cancelled][usize::from(obeys)]);
             }
-            if self.may_receive() && !self.receive() {
+            // A task that has not begun is not suspended: a plain one never begins, and in another
+            // it is pending for what that begins with.
+            let is_new = program.state == State::New && self.scopes[ROOT].cooperative;
+            if self.may_receive() && !is_new && !self.receive() {
                 return Some(Outcome::Cancelled);
             }
-            if root.poll(self) {
+            if program.poll(self) {
                 return Some(Outcome::Completed);
             }
-            if self.changes == before {
+            if self.changes == before && !is_new {
                 return None;
             }
         }
+    }
+
+    fn request(&mut self) {
+        self.pending = true;
+        self.changes += 1;
     }
 
     fn may_receive(&self) -> bool {
@@ -146,35 +144,35 @@ impl Task {
     }
 
     /// The catches that are alive.
-    fn catches(&self) -> impl Iterator<Item = usize> {
-        (ROOT + 1..self.scopes.len()).filter(|scope| !self.scopes[*scope].is_over)
+    fn catches(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes[ROOT + 1..].iter().filter(|it| !it.is_over)
     }
 
     /// Tells every scope; says whether the task goes on.
     fn receive(&mut self) -> bool {
-        let catches: Vec<_> = self.catches().collect();
-        for &catch in &catches {
-            let innermost = catches
-                .iter()
-                .all(|other| self.scopes[*other].parent != catch);
-            let scope = &mut self.scopes[catch];
+        let parents: Vec<_> = self.catches().map(|it| it.parent).collect();
+        let alive = self
+            .scopes
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, it)| !it.is_over);
+        let mut taken_up = false;
+        for (index, scope) in alive {
             scope.told = true;
-            scope.fired |= innermost && !scope.cooperative;
+            taken_up |= scope.cooperative;
+            scope.fired |= index != ROOT && !parents.contains(&index) && !scope.cooperative;
         }
-        self.scopes[ROOT].told = true;
-        let alive = |scope: &&Scope| !scope.is_over;
-        let cooperative = self.scopes.iter().filter(alive).any(|it| it.cooperative);
-        self.settled.push(cooperative);
+        self.settled.push(taken_up);
         self.pending = false;
         self.changes += 1;
-        cooperative || !catches.is_empty()
+        taken_up || !parents.is_empty()
     }
 
-    /// Whoever is in `scope` knows.
+    /// Whoever is in the scope knows.
     fn take_up(&mut self, scope: usize) {
-        self.scopes[scope].fired = false;
-        let entered = self.scopes[scope].entered;
-        self.settled[entered..].fill(true);
+        let scope = &mut self.scopes[scope];
+        scope.fired = false;
+        self.settled[scope.entered..].fill(true);
     }
 
     fn cooperate(&mut self) -> usize {
@@ -197,17 +195,11 @@ impl Task {
 
     /// Whether a `cancelled()` that is bound to the scope resolves.
     fn hears(&self, scope: usize) -> bool {
-        let bound = &self.scopes[scope];
-        let bound = if bound.is_over {
-            &self.scopes[ROOT]
-        } else {
-            bound
-        };
-        bound.told
+        let over = self.scopes[scope].is_over;
+        self.scopes[if over { ROOT } else { scope }].told
     }
 
     fn enter_catch(&mut self) -> usize {
-        let catch = self.scopes.len();
         self.scopes.push(Scope {
             parent: self.current,
             entered: self.settled.len(),
@@ -216,236 +208,162 @@ impl Task {
         if self.may_receive() {
             self.receive();
         }
-        catch
+        self.scopes.len() - 1
     }
 
     fn leave_catch(&mut self, catch: usize) {
-        let Scope {
-            fired,
-            parent,
-            entered,
-            ..
-        } = self.scopes[catch];
-        self.scopes[catch].is_over = true;
-        for scope in &mut self.scopes {
-            if scope.parent == catch {
-                scope.parent = parent;
-            }
-        }
-        if fired {
-            // What it was to yield is pending again, unless somebody else has it, or will.
-            for received in entered..self.settled.len() {
-                let waits = |other: &Scope| other.fired && other.entered <= received;
-                let others = self.catches().any(|other| waits(&self.scopes[other]));
-                if !self.settled[received] && !others {
-                    self.settled[received] = true;
-                    self.pending = true;
-                }
-            }
-        }
         self.changes += 1;
+        self.scopes[catch].is_over = true;
+        let parent = self.scopes[catch].parent;
+        // It may be over before those inside, where they were moved elsewhere.
+        let inside = self.scopes.iter_mut().filter(|it| it.parent == catch);
+        inside.for_each(|it| it.parent = parent);
+        if !self.scopes[catch].fired {
+            return;
+        }
+        // What it was to yield is pending again, unless somebody else has it, or will.
+        for received in self.scopes[catch].entered..self.settled.len() {
+            let will = |other: &Scope| other.fired && other.entered <= received;
+            if !self.settled[received] && !self.catches().any(will) {
+                self.settled[received] = true;
+                self.pending = true;
+            }
+        }
     }
 
     fn leave_shield(&mut self) {
         self.shields -= 1;
         self.changes += 1;
     }
-
-    fn empty_pocket(&mut self) {
-        if let Some(begun) = self.begun.take() {
-            begun.cut(self);
-        }
-        self.bound = None;
-    }
 }
 
-/// A part of a program that is under way.
+/// A part of a program, and how far it has come.
 struct Node {
-    program: Program,
+    label: usize,
+    op: Op,
+    parts: Vec<Node>,
     state: State,
+    /// Its own, or that which it listens to.
+    scope: usize,
 }
 
+#[derive(Clone, Copy, PartialEq)]
 enum State {
     New,
-    Suspended,
-    Listening(usize),
-    Catch(usize, Box<Node>),
-    Shield(Box<Node>),
-    Parts(Vec<Node>),
+    /// It has begun, and that was seen, or not.
+    Begun {
+        seen: bool,
+    },
     Over,
 }
 
 impl Node {
     fn new(program: &Program) -> Self {
         Self {
-            program: program.clone(),
+            label: program.label,
+            op: program.op,
+            parts: program.parts.iter().map(Self::new).collect(),
             state: State::New,
+            scope: ROOT,
         }
     }
 
     /// Says whether it is done.
     fn poll(&mut self, task: &mut Task) -> bool {
-        if matches!(self.state, State::New) {
-            self.state = self.begin(task);
+        if self.state == State::New {
+            self.begin(task);
         }
-        let done = self.go_on(task);
-        if done {
-            self.state = State::Over;
+        let fired = self.op == Op::Catch && task.scopes[self.scope].fired;
+        if self.state != State::Over && fired && task.shields == 0 {
+            self.end_parts(task);
+            task.take_up(self.scope);
+            task.caught = true;
+            self.end(task, CAUGHT);
+        } else if self.go_on(task) {
+            self.end(task, DONE);
         }
-        done
+        self.state == State::Over
     }
 
-    fn begin(&mut self, task: &mut Task) -> State {
-        let label = self.program.label;
-        match &self.program.op {
-            Op::Wait | Op::Checkpoint => {
-                task.see(Seen::Begun(label));
-                State::Suspended
-            }
-            Op::Request => {
-                task.pending = true;
-                task.changes += 1;
-                State::Over
-            }
+    fn begin(&mut self, task: &mut Task) {
+        let seen = match self.op {
+            Op::Wait | Op::Checkpoint | Op::Listen | Op::Catch | Op::Shield => true,
+            Op::Hear => task.bound.is_some(),
+            _ => false,
+        };
+        self.state = State::Begun { seen };
+        if seen {
+            task.see(self.label, BEGUN);
+        }
+        match self.op {
+            Op::Request => task.request(),
             Op::Ask => {
                 let answer = task.ask();
-                task.see(Seen::Answer(label, answer));
-                State::Over
+                task.see(self.label, if answer { TRUE } else { FALSE });
             }
-            Op::Listen => {
-                task.see(Seen::Begun(label));
-                State::Listening(task.cooperate())
-            }
-            Op::Bind => {
-                task.bound = Some(task.cooperate());
-                State::Over
-            }
-            Op::Hear => match task.bound.take() {
-                Some(scope) => {
-                    task.see(Seen::Begun(label));
-                    State::Listening(scope)
-                }
-                None => State::Over,
-            },
-            Op::Catch(inner) => {
-                task.see(Seen::Begun(label));
-                State::Catch(task.enter_catch(), Box::new(Self::new(inner)))
-            }
-            Op::Shield(inner) => {
-                task.see(Seen::Begun(label));
-                task.shields += 1;
-                State::Shield(Box::new(Self::new(inner)))
-            }
-            Op::Seq(_) | Op::Join(..) | Op::Select(_) => {
-                State::Parts(self.program.parts().iter().map(Self::new).collect())
-            }
-            Op::Begin(inner) => {
-                let mut begun = Self::new(inner);
-                if !begun.poll(task)
-                    && let Some(replaced) = task.begun.replace(begun)
-                {
-                    replaced.cut(task);
-                }
-                State::Over
-            }
-            Op::Finish => State::Parts(task.begun.take().into_iter().collect()),
+            Op::Listen => self.scope = task.cooperate(),
+            Op::Bind => task.bound = Some(task.cooperate()),
+            Op::Hear => self.scope = task.bound.take().unwrap_or(ROOT),
+            Op::Catch => self.scope = task.enter_catch(),
+            Op::Shield => task.shields += 1,
+            Op::Finish => self.parts.extend(task.begun.take()),
+            _ => {}
         }
     }
 
     fn go_on(&mut self, task: &mut Task) -> bool {
-        let label = self.program.label;
-        match &mut self.state {
-            State::New => unreachable!("it has begun"),
-            State::Over => true,
-            State::Suspended => {
-                let done = match self.program.op {
-                    Op::Checkpoint => !task.may_receive(),
-                    _ => task.released.contains(&label),
-                };
-                if done {
-                    task.see(Seen::Done(label));
-                }
-                done
-            }
-            State::Listening(scope) => {
-                let done = task.hears(*scope);
-                if done {
-                    task.see(Seen::Done(label));
-                }
-                done
-            }
-            State::Catch(catch, inner) => {
-                let catch = *catch;
-                if task.scopes[catch].fired && task.shields == 0 {
-                    std::mem::replace(&mut **inner, Self::over()).cut(task);
-                    task.take_up(catch);
-                    task.leave_catch(catch);
-                    task.caught = true;
-                    task.see(Seen::Caught(label));
-                    return true;
-                }
-                let outer = std::mem::replace(&mut task.current, catch);
-                let done = inner.poll(task);
+        let parts = &mut self.parts;
+        match self.op {
+            _ if self.state == State::Over => true,
+            Op::Request | Op::Ask | Op::Bind => true,
+            Op::Wait => task.released.contains(&self.label),
+            Op::Checkpoint => !task.may_receive(),
+            Op::Hear if self.state == (State::Begun { seen: false }) => true,
+            Op::Listen | Op::Hear => task.hears(self.scope),
+            Op::Catch => {
+                let outer = std::mem::replace(&mut task.current, self.scope);
+                let done = parts.iter_mut().all(|part| part.poll(task));
                 task.current = outer;
-                if done {
-                    task.leave_catch(catch);
-                    task.see(Seen::Done(label));
-                }
                 done
             }
-            State::Shield(inner) => {
-                let done = inner.poll(task);
-                if done {
-                    task.leave_shield();
-                    task.see(Seen::Done(label));
+            Op::Shield | Op::Seq | Op::Finish => parts.iter_mut().all(|part| part.poll(task)),
+            Op::Join(_) => parts
+                .iter_mut()
+                .fold(true, |done, part| part.poll(task) && done),
+            Op::Select => parts.iter_mut().any(|part| part.poll(task)),
+            Op::Begin => {
+                let mut begun = Self::new(&Op::Seq.of([]));
+                begun.parts = std::mem::take(parts);
+                if !begun.poll(task)
+                    && let Some(mut replaced) = task.begun.replace(begun)
+                {
+                    replaced.end(task, DROPPED);
                 }
-                done
+                true
             }
-            State::Parts(parts) => match self.program.op {
-                Op::Join(..) => {
-                    let mut done = true;
-                    for part in parts {
-                        done &= part.poll(task);
-                    }
-                    done
-                }
-                Op::Select(_) => {
-                    let done = parts.iter_mut().any(|part| part.poll(task));
-                    if done {
-                        parts.drain(..).for_each(|part| part.cut(task));
-                    }
-                    done
-                }
-                _ => parts.iter_mut().all(|part| part.poll(task)),
-            },
         }
     }
 
-    fn over() -> Self {
-        Self {
-            program: Op::Seq(Vec::new()).into(),
-            state: State::Over,
+    fn end_parts(&mut self, task: &mut Task) {
+        for part in &mut self.parts {
+            part.end(task, DROPPED);
         }
     }
 
-    /// Drops it.
-    fn cut(self, task: &mut Task) {
-        match self.state {
-            State::New | State::Over => return,
-            State::Parts(parts) => {
-                parts.into_iter().for_each(|part| part.cut(task));
-                return;
-            }
-            State::Suspended | State::Listening(_) => {}
-            State::Catch(catch, inner) => {
-                inner.cut(task);
-                task.leave_catch(catch);
-            }
-            State::Shield(inner) => {
-                inner.cut(task);
-                task.leave_shield();
-            }
+    /// Ends it, in whatever way, unless it is over.
+    fn end(&mut self, task: &mut Task, how: &'static str) {
+        let State::Begun { seen } = self.state else {
+            return;
+        };
+        self.end_parts(task);
+        match self.op {
+            Op::Catch => task.leave_catch(self.scope),
+            Op::Shield => task.leave_shield(),
+            _ => {}
         }
-        task.see(Seen::Dropped(self.program.label));
+        if seen {
+            task.see(self.label, how);
+        }
+        self.state = State::Over;
     }
 }

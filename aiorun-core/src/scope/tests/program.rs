@@ -1,22 +1,21 @@
 //! Programs made of everything that has to do with a cancellation, and what is seen of them.
 
-use std::fmt;
-
 use crate::registry::Outcome;
 
 /// What a task does.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Program {
-    /// Names it in what is seen; there is none of its own for what is not seen.
+    /// Names it in what is seen; what is never seen has none of its own.
     pub(super) label: usize,
     pub(super) op: Op,
+    pub(super) parts: Vec<Self>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
-    /// Suspends until it is released; how often, the label says once.
+    /// Suspends until it is released.
     Wait,
-    /// Requests the cancellation of the task that is running.
+    /// Requests the cancellation of the task that is running: its own.
     Request,
     /// Asks `is_cancelled()`.
     Ask,
@@ -27,14 +26,15 @@ pub(super) enum Op {
     /// Awaits the `cancelled()` that is in the pocket, if there is one.
     Hear,
     Checkpoint,
-    Catch(Box<Program>),
-    Shield(Box<Program>),
-    Seq(Vec<Program>),
-    Join(Wakers, Vec<Program>),
-    /// In this order; when one is done, the other is dropped.
-    Select(Box<[Program; 2]>),
-    /// Polls it once, and puts what is left of it into the pocket.
-    Begin(Box<Program>),
+    /// `catch_cancel`, around its parts in sequence.
+    Catch,
+    Shield,
+    Seq,
+    Join(Wakers),
+    /// In order; when one is done, the others are dropped.
+    Select,
+    /// Polls its parts once, and puts what is left of them into the pocket.
+    Begin,
     /// Goes on with what is in the pocket, if there is something.
     Finish,
 }
@@ -50,72 +50,48 @@ pub(super) enum Wakers {
     Unordered,
 }
 
-impl fmt::Debug for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{:?}", name(self.label), self.op)
-    }
-}
-
-/// `a` to `z`.
-fn name(label: usize) -> char {
-    u8::try_from(label).map_or('?', |label| char::from(b'a' + label))
-}
-
-impl From<Op> for Program {
-    fn from(op: Op) -> Self {
-        Self { label: 0, op }
+impl Op {
+    /// The program that does this, to some parts.
+    pub(super) fn of(self, parts: impl Into<Vec<Program>>) -> Program {
+        Program {
+            label: 0,
+            op: self,
+            parts: parts.into(),
+        }
     }
 }
 
 impl Program {
-    /// Gives labels, in the order of the text.
-    pub(super) fn labelled(mut self) -> Self {
-        self.label_from(0);
-        self
+    /// Gives labels, in the order of the text. Returns those of all `Wait`s.
+    pub(super) fn label(&mut self) -> Vec<usize> {
+        let mut waits = Vec::new();
+        self.label_from(0, &mut waits);
+        waits
     }
 
-    /// Returns the next label.
-    fn label_from(&mut self, label: usize) -> usize {
+    fn label_from(&mut self, label: usize, waits: &mut Vec<usize>) -> usize {
         self.label = label;
-        let seen = !matches!(
-            self.op,
-            Op::Request
-                | Op::Bind
-                | Op::Seq(_)
-                | Op::Join(..)
-                | Op::Select(_)
-                | Op::Begin(_)
-                | Op::Finish
-        );
-        let next = label + usize::from(seen);
-        let parts = match &mut self.op {
-            Op::Catch(inner) | Op::Shield(inner) | Op::Begin(inner) => {
-                std::slice::from_mut(&mut **inner)
-            }
-            Op::Seq(parts) | Op::Join(_, parts) => parts,
-            Op::Select(parts) => &mut parts[..],
-            _ => &mut [],
+        if self.op == Op::Wait {
+            waits.push(label);
+        }
+        let unseen = match self.op {
+            Op::Request | Op::Bind | Op::Seq | Op::Join(_) => true,
+            Op::Select | Op::Begin | Op::Finish => true,
+            _ => false,
         };
-        parts
-            .iter_mut()
-            .fold(next, |next, part| part.label_from(next))
+        let next = label + usize::from(!unseen);
+        let parts = self.parts.iter_mut();
+        parts.fold(next, |next, part| part.label_from(next, waits))
     }
 
-    pub(super) fn parts(&self) -> &[Self] {
-        match &self.op {
-            Op::Catch(inner) | Op::Shield(inner) | Op::Begin(inner) => std::slice::from_ref(inner),
-            Op::Seq(parts) | Op::Join(_, parts) => parts,
-            Op::Select(parts) => &parts[..],
-            _ => &[],
+    /// The same with another sort of `Join`s.
+    pub(super) fn joined_by(mut self, wakers: Wakers) -> Self {
+        if let Op::Join(was) = &mut self.op {
+            *was = wakers;
         }
-    }
-
-    /// The labels of all `Wait`s.
-    pub(super) fn waits(&self) -> Vec<usize> {
-        match self.op {
-            Op::Wait => vec![self.label],
-            _ => self.parts().iter().flat_map(Self::waits).collect(),
-        }
+        let parts = self.parts.into_iter();
+        self.parts = parts.map(|part| part.joined_by(wakers)).collect();
+        self
     }
 }
 
@@ -133,7 +109,7 @@ pub(super) enum Event {
     Abort,
 }
 
-/// A program, what sort of task it is, and what happens in the turns before it is polled.
+/// A program, what sort of task it is, and what happens in each turn before it is polled.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) program: Program,
@@ -144,73 +120,33 @@ pub(super) struct Case {
     pub(super) turns: Vec<Vec<Event>>,
 }
 
-/// What is seen of a part of a program; or of all, at its end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    Begun(usize),
-    /// Of a `catch_cancel`, with `Ok`.
-    Done(usize),
-    /// It was a `catch_cancel`, and yielded `Err`.
-    Caught(usize),
-    /// Before it was done.
-    Dropped(usize),
-    Answer(usize, bool),
-    /// The task has ended, and is counted.
-    Ended {
-        outcome: Outcome,
-        caught: bool,
-    },
-}
+/// What is seen of which part of a program.
+pub(super) type Seen = (usize, &'static str);
 
-impl Seen {
-    pub(super) fn label(self) -> Option<usize> {
-        match self {
-            Self::Begun(label)
-            | Self::Done(label)
-            | Self::Caught(label)
-            | Self::Dropped(label)
-            | Self::Answer(label, _) => Some(label),
-            Self::Ended { .. } => None,
-        }
-    }
-}
-
-/// `+a`: it begins; `a=ok` and `a=err`, `a=true` and `a=false`: it ends, or answers; `-a`: it is dropped.
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Begun(label) => write!(f, "+{}", name(label)),
-            Self::Done(label) => write!(f, "{}=ok", name(label)),
-            Self::Caught(label) => write!(f, "{}=err", name(label)),
-            Self::Dropped(label) => write!(f, "-{}", name(label)),
-            Self::Answer(label, answer) => write!(f, "{}={answer}", name(label)),
-            Self::Ended { outcome, caught } => {
-                let caught = if caught { " (caught)" } else { "" };
-                write!(f, "{}{caught}", format!("{outcome:?}").to_lowercase())
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+pub(super) const BEGUN: &str = "+";
+pub(super) const DROPPED: &str = "-";
+/// Of a `catch_cancel`: with `Ok`.
+pub(super) const DONE: &str = "=ok";
+pub(super) const CAUGHT: &str = "=err";
+pub(super) const TRUE: &str = "=true";
+pub(super) const FALSE: &str = "=false";
 
 /// What a turn brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Turn {
     pub(super) seen: Vec<Seen>,
-    /// Unless it has ended.
-    pub(super) look: Option<Look>,
+    pub(super) then: Then,
 }
 
-/// What `TaskInfo` tells of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Look {
-    pub(super) cooperative: bool,
-    pub(super) asked: bool,
-    pub(super) shielded: bool,
-    pub(super) caught: bool,
+pub(super) enum Then {
+    /// The task lives, and `TaskInfo` says this of it.
+    Lives {
+        cooperative: bool,
+        asked: bool,
+        shielded: bool,
+        caught: bool,
+    },
+    /// It has ended, and is counted so.
+    Ended { outcome: Outcome, caught: bool },
 }

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::StreamExt as _;
-use futures::future::{join_all, poll_fn, select};
+use futures::future::{join_all, poll_fn, select_all};
 use futures::stream::FuturesUnordered;
 
-use super::program::{Case, Event, Look, Op, Program, Seen, Turn, Wakers};
+use super::program::{
+    BEGUN, CAUGHT, Case, DONE, DROPPED, Event, FALSE, Op, Program, Seen, TRUE, Then, Turn, Wakers,
+};
 use crate::cancellation::{Cancellation, cancelled, checkpoint, is_cancelled};
 use crate::catch::catch_cancel;
 use crate::phase::Phase;
@@ -41,12 +43,8 @@ impl Bench {
     }
 
     fn reserve(&self, marks: u32) -> (&'static Slot, Id) {
-        let birth = Birth {
-            kind: Kind::Async,
-            name: None,
-            location: Location::caller(),
-            marks,
-        };
+        let mut birth = Birth::plain(Kind::Async, Location::caller());
+        birth.marks = marks;
         let placed = self.registry.reserve(self.epoch, None, birth);
         let (slot, origin) = placed.expect("the run is not over");
         (slot, origin.id)
@@ -58,10 +56,9 @@ impl Bench {
         let (scopes, shield) = slot.begin_shield(Location::caller());
         slot.end_shield(&scopes, shield);
         let tree = lock(&scopes.tree);
-        assert!(tree.nodes.is_empty());
-        assert!(!tree.root.told && !tree.root.cooperative && !tree.unclaimed);
-        assert!(tree.root.asked.is_none() && tree.caught.is_none());
-        assert!(!tree.receipts.is_live());
+        assert!(tree.nodes.is_empty() && !tree.receipts.is_live());
+        assert!(!tree.root.told && !tree.root.cooperative && tree.root.asked.is_none());
+        assert!(!tree.unclaimed && tree.caught.is_none());
         drop(tree);
         assert!(!scopes.has_fired() && !scopes.has_ended());
         let address = Arc::as_ptr(&scopes);
@@ -78,8 +75,7 @@ impl Bench {
         let world = Rc::new(World::new(slot, id));
         let mut task = Some(Task::new(&case.program, &world, case.moves));
         let mut turns = Vec::new();
-        let last = [vec![Event::Abort]];
-        for events in case.turns.iter().chain(&last) {
+        for events in case.turns.iter().chain([&vec![Event::Abort]]) {
             for event in events {
                 match event {
                     Event::Release(label) => world.release(*label),
@@ -93,18 +89,13 @@ impl Bench {
                     Event::Abort => task = None,
                 }
             }
-            if task.as_mut().is_some_and(Task::settle) {
-                task = None;
-            }
-            if task.is_none() {
-                let (outcome, caught) = self.ended_since(&before);
-                let refused = self.registry.take_refused();
-                assert_eq!(refused.contains(&id), outcome == Outcome::Refused);
-                world.see(Seen::Ended { outcome, caught });
-            }
+            task = task.and_then(Task::settle);
             turns.push(Turn {
                 seen: world.log.take(),
-                look: task.as_ref().map(|_| self.look(id)),
+                then: match task {
+                    Some(_) => self.look(id),
+                    None => self.account(id, &before),
+                },
             });
             if task.is_none() {
                 break;
@@ -115,9 +106,22 @@ impl Bench {
         turns
     }
 
-    /// How the one task ended that did.
-    fn ended_since(&self, before: &Tally) -> (Outcome, bool) {
+    /// What is known from outside of a task that lives.
+    fn look(&self, id: Id) -> Then {
+        let mut tasks = self.registry.tasks(false).into_iter();
+        let info = tasks.find(|task| task.id == id).expect("it lives");
+        Then::Lives {
+            cooperative: info.cooperative,
+            asked: info.asked.is_some(),
+            shielded: info.shielded.is_some(),
+            caught: info.caught.is_some(),
+        }
+    }
+
+    /// How the one task that has ended since then is counted.
+    fn account(&self, id: Id, before: &Tally) -> Then {
         let after = self.registry.tally();
+        assert_eq!(after.spawned(), before.spawned() + 1);
         let outcomes = [
             Outcome::Cancelled,
             Outcome::Completed,
@@ -125,50 +129,25 @@ impl Bench {
             Outcome::Panicked,
             Outcome::Refused,
         ];
-        let more =
-            |outcome: &Outcome| after.ended[*outcome as usize] - before.ended[*outcome as usize];
-        assert_eq!(
-            outcomes.iter().map(more).sum::<u64>(),
-            1,
-            "it is counted once"
-        );
-        let outcome = outcomes.into_iter().find(|outcome| more(outcome) == 1);
-        let caught = after.caught - before.caught;
-        (outcome.expect("one of these"), caught == 1)
-    }
-
-    fn look(&self, id: Id) -> Look {
-        let tasks = self.registry.tasks(false);
-        let info = tasks.iter().find(|task| task.id == id);
-        let info = info.expect("it lives");
-        Look {
-            cooperative: info.cooperative,
-            asked: info.asked.is_some(),
-            shielded: info.shielded.is_some(),
-            caught: info.caught.is_some(),
-        }
+        let more = |it: &Outcome| after.ended[*it as usize] > before.ended[*it as usize];
+        let outcome = outcomes.into_iter().find(more).expect("it is counted");
+        let refused = self.registry.take_refused();
+        assert_eq!(refused.contains(&id), outcome == Outcome::Refused);
+        let caught = after.caught > before.caught;
+        Then::Ended { outcome, caught }
     }
 }
 
 /// A task, and whether it was woken.
 struct Task {
     future: Pin<Box<Supervised<Work, Plain>>>,
-    alarm: Arc<Alarm>,
+    alarm: Arc<Bell>,
     moves: bool,
-}
-
-#[derive(Default)]
-struct Alarm(AtomicBool);
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, SeqCst);
-    }
 }
 
 impl Task {
     fn new(program: &Program, world: &Rc<World>, moves: bool) -> Self {
-        let work = world.work(program);
+        let work = world.work(program.clone());
         let pocket = Emptied(Rc::clone(world));
         let main: Work = Box::pin(async move {
             let _pocket = pocket;
@@ -176,16 +155,16 @@ impl Task {
         });
         Self {
             future: Box::pin(Supervised::new(main, Place::new(world.slot))),
-            alarm: Arc::new(Alarm(AtomicBool::new(true))),
+            alarm: Arc::new(Bell::rung()),
             moves,
         }
     }
 
-    /// Polls for as long as it is woken; says whether it has ended.
-    fn settle(&mut self) -> bool {
+    /// Polls for as long as it is woken. `None` when it has ended.
+    fn settle(mut self) -> Option<Self> {
         for _ in 0..MOST_POLLS {
-            if !self.alarm.0.swap(false, SeqCst) {
-                return false;
+            if !self.alarm.is_rung.swap(false, SeqCst) {
+                return Some(self);
             }
             if self.moves {
                 self.alarm = Arc::default();
@@ -194,13 +173,9 @@ impl Task {
             if self.moves {
                 self.future.as_mut().polled_with(&waker);
             }
-            if self
-                .future
-                .as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_ready()
-            {
-                return true;
+            let polled = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_ready() {
+                return None;
             }
         }
         panic!("it never comes to rest");
@@ -224,12 +199,13 @@ struct World {
     released: RefCell<Vec<usize>>,
     /// Who waits to be released.
     waiting: RefCell<Vec<(usize, Waker)>>,
+    /// The pocket.
     bound: Cell<Option<Cancellation>>,
     begun: Cell<Option<Work>>,
     log: RefCell<Vec<Seen>>,
 }
 
-/// Notes that it was dropped, unless it was done before.
+/// Sees that a part was dropped, unless it was done before.
 struct Guard {
     world: Rc<World>,
     label: usize,
@@ -237,16 +213,16 @@ struct Guard {
 }
 
 impl Guard {
-    fn done(mut self, seen: Seen) {
+    fn done(mut self, how: &'static str) {
         self.done = true;
-        self.world.see(seen);
+        self.world.see(self.label, how);
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.done {
-            self.world.see(Seen::Dropped(self.label));
+            self.world.see(self.label, DROPPED);
         }
     }
 }
@@ -264,27 +240,15 @@ impl World {
         }
     }
 
-    fn see(&self, seen: Seen) {
-        self.log.borrow_mut().push(seen);
-    }
-
-    fn begin(self: &Rc<Self>, label: usize) -> Guard {
-        self.see(Seen::Begun(label));
-        Guard {
-            world: Rc::clone(self),
-            label,
-            done: false,
-        }
+    fn see(&self, label: usize, what: &'static str) {
+        self.log.borrow_mut().push((label, what));
     }
 
     fn release(&self, label: usize) {
         self.released.borrow_mut().push(label);
-        self.waiting.borrow_mut().retain(|(waiting, waker)| {
-            if *waiting == label {
-                waker.wake_by_ref();
-            }
-            *waiting != label
-        });
+        let is_it = |(waiting, _): &mut (usize, Waker)| *waiting == label;
+        let woken: Vec<_> = self.waiting.borrow_mut().extract_if(.., is_it).collect();
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     fn poll_released(&self, label: usize, cx: &mut Context<'_>) -> Poll<()> {
@@ -297,71 +261,72 @@ impl World {
         Poll::Pending
     }
 
-    fn work(self: &Rc<Self>, program: &Program) -> Work {
-        let world = Rc::clone(self);
-        let Program { label, op } = program.clone();
-        Box::pin(async move { world.play(label, op).await })
+    fn work(self: &Rc<Self>, program: Program) -> Work {
+        Box::pin(Rc::clone(self).play(program))
     }
 
-    async fn play(self: Rc<Self>, label: usize, op: Op) {
-        let done = Seen::Done(label);
+    async fn play(self: Rc<Self>, program: Program) {
+        let Program { label, op, parts } = program;
+        let begin = || {
+            self.see(label, BEGUN);
+            Guard {
+                world: Rc::clone(&self),
+                label,
+                done: false,
+            }
+        };
+        let each = |parts: Vec<Program>| parts.into_iter().map(|part| self.work(part));
+        let in_sequence = |parts: Vec<Program>| self.work(Op::Seq.of(parts));
         match op {
             Op::Wait => {
-                let guard = self.begin(label);
+                let guard = begin();
                 poll_fn(|cx| self.poll_released(label, cx)).await;
-                guard.done(done);
+                guard.done(DONE);
             }
             Op::Request => self.slot.cancel(self.id),
-            Op::Ask => self.see(Seen::Answer(label, is_cancelled())),
+            Op::Ask => self.see(label, if is_cancelled() { TRUE } else { FALSE }),
             Op::Listen => {
-                let guard = self.begin(label);
+                let guard = begin();
                 cancelled().await;
-                guard.done(done);
+                guard.done(DONE);
             }
             Op::Bind => self.bound.set(Some(cancelled())),
             Op::Hear => {
                 if let Some(bound) = self.bound.take() {
-                    let guard = self.begin(label);
+                    let guard = begin();
                     bound.await;
-                    guard.done(done);
+                    guard.done(DONE);
                 }
             }
             Op::Checkpoint => {
-                let guard = self.begin(label);
+                let guard = begin();
                 checkpoint().await;
-                guard.done(done);
+                guard.done(DONE);
             }
-            Op::Catch(inner) => {
-                let guard = self.begin(label);
-                match catch_cancel(self.work(&inner)).await {
-                    Ok(()) => guard.done(done),
-                    Err(_) => guard.done(Seen::Caught(label)),
+            Op::Catch => {
+                let guard = begin();
+                let caught = catch_cancel(in_sequence(parts)).await;
+                guard.done(if caught.is_ok() { DONE } else { CAUGHT });
+            }
+            Op::Shield => {
+                let guard = begin();
+                shield(in_sequence(parts)).await;
+                guard.done(DONE);
+            }
+            Op::Seq => {
+                for work in each(parts) {
+                    work.await;
                 }
             }
-            Op::Shield(inner) => {
-                let guard = self.begin(label);
-                shield(self.work(&inner)).await;
-                guard.done(done);
+            Op::Join(Wakers::Task) => drop(join_all(each(parts)).await),
+            Op::Join(Wakers::Own) => join_woken(each(parts).collect()).await,
+            Op::Join(Wakers::Unordered) => {
+                let parts: FuturesUnordered<_> = each(parts).collect();
+                parts.collect().await
             }
-            Op::Seq(parts) => {
-                for part in parts {
-                    self.work(&part).await;
-                }
-            }
-            Op::Join(wakers, parts) => {
-                let parts = parts.iter().map(|part| self.work(part));
-                match wakers {
-                    Wakers::Task => drop(join_all(parts).await),
-                    Wakers::Own => join_woken(parts.collect()).await,
-                    Wakers::Unordered => parts.collect::<FuturesUnordered<_>>().collect().await,
-                }
-            }
-            Op::Select(parts) => {
-                let [one, other] = parts.each_ref().map(|part| self.work(part));
-                drop(select(one, other).await);
-            }
-            Op::Begin(inner) => {
-                let mut work = self.work(&inner);
+            Op::Select => drop(select_all(each(parts)).await),
+            Op::Begin => {
+                let mut work = in_sequence(parts);
                 let polled = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
                 if polled.is_pending() {
                     drop(self.begun.replace(Some(work)));
@@ -376,11 +341,20 @@ impl World {
     }
 }
 
-/// A part of a `Join` that has a waker of its own.
+/// A waker that notes when it is woken, for a task or a part of one.
 #[derive(Default)]
 struct Bell {
     is_rung: AtomicBool,
     outer: Mutex<Option<Waker>>,
+}
+
+impl Bell {
+    fn rung() -> Self {
+        Self {
+            is_rung: AtomicBool::new(true),
+            outer: Mutex::default(),
+        }
+    }
 }
 
 impl Wake for Bell {
@@ -393,36 +367,28 @@ impl Wake for Bell {
 }
 
 /// Polls those parts only that were woken.
-async fn join_woken(parts: Vec<Work>) {
-    let mut parts: Vec<_> = parts
+async fn join_woken(works: Vec<Work>) {
+    let parts = works
         .into_iter()
-        .map(|work| (Some(work), Arc::<Bell>::default()))
-        .collect();
-    for (_, bell) in &parts {
-        bell.is_rung.store(true, SeqCst);
-    }
+        .map(|work| (Some(work), Arc::new(Bell::rung())));
+    let mut parts: Vec<_> = parts.collect();
     poll_fn(|cx| {
         for (_, bell) in &parts {
             *lock(&bell.outer) = Some(cx.waker().clone());
         }
         for (part, bell) in &mut parts {
-            let Some(work) = part else { continue };
-            if bell.is_rung.swap(false, SeqCst) {
+            if let Some(work) = part
+                && bell.is_rung.swap(false, SeqCst)
+            {
                 let waker = Waker::from(Arc::clone(bell));
-                if work
-                    .as_mut()
-                    .poll(&mut Context::from_waker(&waker))
-                    .is_ready()
-                {
+                let polled = work.as_mut().poll(&mut Context::from_waker(&waker));
+                if polled.is_ready() {
                     *part = None;
                 }
             }
         }
-        if parts.iter().all(|(part, _)| part.is_none()) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        let done = parts.iter().all(|(part, _)| part.is_none());
+        if done { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }
