@@ -162,10 +162,11 @@ impl Future for Cancellation {
         }
         let place = self.place;
         if let Source::Run { ear, run } = &mut self.source {
+            if let Some(run) = run.take() {
+                run.make_main_cooperative(place);
+            }
             if ear.listen(cx.waker()) == Hearing::Told {
                 self.source = Source::Done;
-            } else if let Some(run) = run.take() {
-                run.make_main_cooperative(place);
             }
         }
         match self.source {

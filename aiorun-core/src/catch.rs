@@ -34,7 +34,7 @@ use crate::scope::{Entered, Place, Receipt, Scopes};
 /// # Cancel safety
 ///
 /// When it yields `Err`, `future` has been dropped where it was suspended: at the start of a poll,
-/// never in the middle of one, and never while something in the task is shielded. What `future`
+/// never in the middle of one, and never with something in it that is shielded. What `future`
 /// produced is never dropped: if it is ready in the poll in which the cancellation arrives, that
 /// poll yields `Ok`. Whether `future` may be dropped between two of its awaits without losing
 /// anything is for `future` to say, as in `select!`.
@@ -135,14 +135,9 @@ impl Catch {
         }
     }
 
-    /// Whether it has fired, and is to yield.
-    fn fires(&mut self) -> bool {
-        if !self.scopes.has_fired() {
-            return false;
-        }
-        // Where it fired and must wait for a shield, the waker is used up.
-        self.known = None;
-        self.scopes.notice(self.index)
+    /// Whether it has fired, and so is to yield.
+    fn fires(&self) -> bool {
+        self.scopes.has_fired() && self.scopes.fires(self.index)
     }
 
     /// Whether its task is the one that is running.

@@ -286,14 +286,15 @@ impl Slot {
     #[cold]
     #[inline(never)]
     pub(crate) fn attend(&self, waker: &Waker) -> Verdict {
-        // Main's waker may be anybody's: it is cloned and dropped with no lock held.
-        let waker = waker.clone();
+        // Main's waker may be anybody's: it is cloned, woken and dropped with no lock held.
+        let own = waker.clone();
         let mut body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
         if flags & NEW != 0 {
             body.tokio = tokio::task::try_id();
         }
         let mut told = Wakers::default();
+        let mut once_more = false;
         let mut next = flags & !(NEW | REARM);
         let verdict = if flags & FORCE != 0 {
             if !may_be_cut(&body, flags) {
@@ -303,6 +304,7 @@ impl Slot {
         } else if flags & CANCEL == 0 {
             Verdict::Poll
         } else if self.registry.is_sweeping() {
+            next |= flags & NEW;
             Verdict::Wait
         } else if flags & SHIELDED != 0 {
             next = next & !CANCEL | DEFERRED;
@@ -310,7 +312,7 @@ impl Slot {
         } else if flags & NEW != 0 && flags & COOPERATIVE != 0 {
             // It has not begun, and what it begins with may be a catch, which would start fresh if
             // the task had received it before. So it is received where the code says, or next time.
-            told.add(Some(waker.clone()));
+            once_more = true;
             Verdict::Poll
         } else {
             let (catching, wakers) = receive(&body, flags);
@@ -324,7 +326,7 @@ impl Slot {
         };
         let stale = match verdict {
             Verdict::Drop => None,
-            Verdict::Poll | Verdict::Wait => body.waker.replace(waker),
+            Verdict::Poll | Verdict::Wait => body.waker.replace(own),
         };
         if flags & NEW != 0 && verdict == Verdict::Poll {
             // Who looks from now on sees it running, and not suspended without having started.
@@ -334,6 +336,9 @@ impl Slot {
         drop(body);
         drop(stale);
         told.wake();
+        if once_more {
+            waker.wake_by_ref();
+        }
         verdict
     }
 
@@ -638,23 +643,18 @@ impl Slot {
     /// Ends a shield of the task that had these scopes, from wherever.
     pub(crate) fn end_shield(&self, scopes: &Arc<Scopes>, shield: u32) {
         let mut body = lock(&self.body);
-        let mut end = scopes.end_shield(shield);
+        let last = scopes.end_shield(shield);
+        let mut told = Wakers::default();
         // The slot may be another task's by now.
-        if has_scopes(&body, scopes) {
-            let mut flags = self.flags.load(Relaxed);
-            if end.task {
-                flags = self.flags.fetch_and(!(SHIELDED | DEFERRED), Release);
-            }
-            if end.task && flags & DEFERRED != 0 {
+        if last && has_scopes(&body, scopes) {
+            let flags = self.flags.fetch_and(!(SHIELDED | DEFERRED), Release);
+            if flags & DEFERRED != 0 {
                 self.flags.fetch_or(CANCEL, Release);
-                end.wakers.add(body.waker.take());
-            } else if end.a_catch {
-                self.flags.fetch_or(REARM, Release);
-                end.wakers.add(body.waker.take());
+                told.add(body.waker.take());
             }
         }
         drop(body);
-        end.wakers.wake();
+        told.wake();
     }
 
     /// Whether a cancellation is pending that the task would receive if it were suspended.

@@ -14,8 +14,9 @@
 //!
 //! 1. Nothing is received while there is a shield.
 //! 2. A catch fires only if no catch lives inside it, and never when it is cooperative.
-//! 3. `fired` counts the catches that fired and did not notice yet; they notice at the start of a
-//!    poll, and only while there is no shield inside.
+//! 3. `fired` counts the catches that fired and are not over. Such a catch yields at the start of its
+//!    next poll. Nothing in it has run since it fired, so there is no shield inside it, and whatever
+//!    is shielded beside it is not its business.
 //! 4. When the task has ended, `ended` is set before its slot is free for another.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -73,15 +74,8 @@ struct Marks {
 #[derive(Debug)]
 enum Node {
     Catch(Catch),
-    Shield(Shield),
+    Shield(Place),
     Listener(Listener),
-}
-
-#[derive(Debug)]
-struct Shield {
-    place: Place,
-    /// The scope that it is in.
-    scope: u32,
 }
 
 #[derive(Debug)]
@@ -90,8 +84,6 @@ struct Catch {
     parent: u32,
     /// How many catches are directly inside.
     inside: u32,
-    /// How many shields are inside, however deep.
-    shields: u32,
     /// How many listeners are bound to it.
     listeners: u32,
     marks: Marks,
@@ -191,16 +183,6 @@ pub(crate) struct Places {
     pub(crate) shielded: Option<Place>,
 }
 
-/// What the end of a shield leaves without one.
-#[derive(Debug, Default)]
-pub(crate) struct Unshielded {
-    /// The task.
-    pub(crate) task: bool,
-    /// A catch that has fired and had to wait for that.
-    pub(crate) a_catch: bool,
-    pub(crate) wakers: Wakers,
-}
-
 /// How a listener finds its scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hearing {
@@ -279,7 +261,6 @@ impl Scopes {
             serial: tree.serial,
             parent,
             inside: 0,
-            shields: 0,
             listeners: 0,
             marks: Marks::default(),
             fired: false,
@@ -298,20 +279,9 @@ impl Scopes {
         std::mem::replace(&mut tree.catch(catch)?.waker, waker)
     }
 
-    /// Whether the catch has fired, is not cooperative, and may be noticed; it is over then.
-    pub(crate) fn notice(&self, catch: u32) -> bool {
-        let mut tree = lock(&self.tree);
-        let Some(node) = tree.catch(catch) else {
-            return false;
-        };
-        if node.fired && node.marks.cooperative {
-            // It has asked meanwhile, and so it knows.
-            node.fired = false;
-            self.fired.fetch_sub(1, AcqRel);
-            tree.unclaimed = false;
-            return false;
-        }
-        node.fired && node.shields == 0
+    /// Whether the catch has fired, and so is to yield.
+    pub(crate) fn fires(&self, catch: u32) -> bool {
+        lock(&self.tree).catch(catch).is_some_and(|node| node.fired)
     }
 
     /// A catch yields; returns what proves that its cancellation was received.
@@ -332,23 +302,15 @@ impl Scopes {
             Some(Node::Catch(catch)) => node = catch,
             _ => return Default::default(),
         }
-        if node.fired && node.marks.cooperative {
-            tree.unclaimed = false;
-        }
         let last = node.fired && self.fired.fetch_sub(1, AcqRel) == 1;
         let again = last && std::mem::take(&mut tree.unclaimed);
         // It is dropped out of order where its future was moved elsewhere.
         if let Some(parent) = tree.catch(node.parent) {
             parent.inside = parent.inside - 1 + node.inside;
         }
-        if node.inside > 0 || node.shields > 0 {
-            for (_, other) in &mut tree.nodes {
-                match other {
-                    Node::Catch(other) if other.parent == catch => other.parent = node.parent,
-                    Node::Shield(shield) if shield.scope == catch => shield.scope = node.parent,
-                    _ => {}
-                }
-            }
+        if node.inside > 0 {
+            let orphans = tree.catches().filter(|other| other.parent == catch);
+            orphans.for_each(|orphan| orphan.parent = node.parent);
         }
         let mut wakers = Wakers::default();
         if node.listeners > 0 {
@@ -361,32 +323,19 @@ impl Scopes {
         (again, wakers)
     }
 
-    /// Begins a shield in the scope that is running.
     pub(crate) fn begin_shield(&self, place: Place) -> u32 {
-        let scope = self.current.load(Relaxed);
         let mut tree = lock(&self.tree);
         tree.shields += 1;
-        tree.for_all_around(scope, |catch| catch.shields += 1);
-        tree.insert(Node::Shield(Shield { place, scope }))
+        tree.insert(Node::Shield(place))
     }
 
-    /// Ends a shield.
-    pub(crate) fn end_shield(&self, shield: u32) -> Unshielded {
+    /// Ends a shield; says whether it was the last.
+    pub(crate) fn end_shield(&self, shield: u32) -> bool {
         let mut tree = lock(&self.tree);
-        let mut end = Unshielded::default();
-        let Some(Node::Shield(shield)) = tree.nodes.try_remove(shield as usize) else {
-            return end;
-        };
+        let was = tree.nodes.try_remove(shield as usize);
+        debug_assert!(matches!(was, Some(Node::Shield(_))));
         tree.shields -= 1;
-        end.task = tree.shields == 0;
-        tree.for_all_around(shield.scope, |catch| {
-            catch.shields -= 1;
-            if catch.shields == 0 && catch.fired {
-                end.a_catch = true;
-                end.wakers.add(catch.waker.take());
-            }
-        });
-        end
+        tree.shields == 0
     }
 
     /// Tells every scope of a cancellation; says whether a catch is alive, and so the task goes on.
@@ -475,7 +424,7 @@ impl Scopes {
         for (_, node) in &tree.nodes {
             match node {
                 Node::Catch(catch) => places.asked = places.asked.or(catch.marks.asked),
-                Node::Shield(shield) => places.shielded = Some(shield.place),
+                Node::Shield(place) => places.shielded = Some(place),
                 Node::Listener(_) => {}
             }
         }
@@ -504,14 +453,6 @@ impl Tree {
             Node::Catch(catch) => Some(catch),
             _ => None,
         })
-    }
-
-    /// Visits a scope and those around it, except the root.
-    fn for_all_around(&mut self, mut scope: u32, mut visit: impl FnMut(&mut Catch)) {
-        while let Some(catch) = self.catch(scope) {
-            visit(catch);
-            scope = catch.parent;
-        }
     }
 
     fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {

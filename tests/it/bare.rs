@@ -15,8 +15,8 @@ use tokio::task::LocalSet;
 
 use crate::request::suspended;
 use crate::trial::{
-    FLAVORS, Log, SHORT, Watchdog, attempt, builder, error_text, forever, give_way, passes, reach,
-    run, spin_until,
+    FLAVORS, Log, SHORT, attempt, builder, error_text, forever, give_way, passes, reach, run,
+    spin_until,
 };
 
 // --- `cancelled()` -------------------------------------------------------------------------------
@@ -130,14 +130,20 @@ fn only_main_becomes_cooperative() {
         let log = Log::default();
         let exit = run(&mut builder(flavor), async {
             let told = log.on_drop("dropped");
+            let (listens, is_listening) = oneshot::channel();
             let task = aiorun::spawn(async {
                 let _told = told;
-                let stray = tokio::spawn(async { cancelled().await });
+                let stray = tokio::spawn(async {
+                    let mut told = cancelled();
+                    assert!((&mut told).now_or_never().is_none());
+                    listens.send(()).unwrap();
+                    told.await;
+                });
                 stray.await.unwrap();
                 forever().await;
             });
             suspended(task.id()).await;
-            give_way().await;
+            is_listening.await.unwrap();
             aiorun::stop();
             assert!(task.await.unwrap_err().is_cancelled());
         });
@@ -402,9 +408,7 @@ fn inside_a_shield_of_a_bare_task_the_question_is_answered() {
 #[test]
 fn beyond_the_limit_a_shield_is_named_like_a_task() {
     for flavor in FLAVORS {
-        let _watchdog = Watchdog::new();
-        // It is no task of the report's counts, so they are not compared.
-        let exit = builder(flavor).timeout_task_shutdown(SHORT).run(async {
+        let exit = attempt(builder(flavor).timeout_task_shutdown(SHORT), async {
             let (begun, has_begun) = oneshot::channel();
             tokio::spawn(shield(async {
                 begun.send(()).unwrap();
@@ -420,6 +424,7 @@ fn beyond_the_limit_a_shield_is_named_like_a_task() {
         assert!(matches!(&exit.error, Some(RunError::Refused(tasks)) if tasks.len() == 1));
         let text = error_text(&exit);
         assert!(text.contains("tests/it/bare.rs:"), "{text}");
+        assert_eq!(exit.report.tasks.refused, 1, "it is counted with the tasks");
         assert_eq!(exit.report.strays, 1);
     }
 }
@@ -542,8 +547,10 @@ fn tasks_of_a_nested_local_set_are_bare() {
                     // Inert: it is not main that waits here.
                     let caught = catch_cancel(async {
                         assert!(!is_cancelled());
+                        let mut told = cancelled();
+                        assert!((&mut told).now_or_never().is_none());
                         aiorun::stop();
-                        cancelled().await;
+                        told.await;
                         give_way().await;
                     });
                     of_task.say(format!("{} {}", caught.await.is_ok(), is_cancelled()));

@@ -2,33 +2,22 @@
 
 use std::error::Error;
 use std::fmt::Debug;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
-use std::thread;
-use std::time::Duration;
 
 use aiorun::{Builder, Cancelled, Flavor, Handle, JoinHandle, Phase, catch_cancel, shield};
 use futures::future::{FutureExt as _, join_all, poll_fn};
-use futures::stream::{self, FuturesUnordered, StreamExt as _};
-use tokio::sync::{mpsc::unbounded_channel, oneshot};
-use tokio::time::timeout;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::oneshot;
 
 use crate::request::{
-    By, ROUNDS, canary, dawdle, finished, info, knowing_itself, race, requested, requested_after,
-    suspended, ways,
+    By, caught, finished, hearing_of_it, info, knowing_itself, marked, requested, suspended, ways,
 };
 use crate::trial::{
     FLAVORS, Log, OnDrop, SHORT, attempt, builder, checked, error_text, forever, give_way,
-    on_a_runtime, passes, paused, run,
+    on_a_runtime, passes, run,
 };
-
-type Caught<T> = Result<T, Cancelled>;
-
-/// Waits until it is cancelled, and says whether it was.
-async fn caught() -> bool {
-    catch_cancel(forever()).await.is_err()
-}
 
 /// A future, and how often it was polled.
 fn counted<F: Future>(future: F) -> (impl Future<Output = F::Output>, Arc<AtomicUsize>) {
@@ -330,7 +319,7 @@ fn entered_while_a_shutdown_is_pending_it_does_not_poll_its_future() {
     let log = Log::default();
     let of_main = log.clone();
     passes(&mut builder(Flavor::MultiThread), async move {
-        let marked = canary();
+        let marked = marked();
         let (started, has_started) = oneshot::channel();
         aiorun::spawn(async move {
             started.send(()).unwrap();
@@ -374,40 +363,25 @@ fn a_consumer_ends_after_the_item_in_hand_whatever_waits() {
     for (flavor, by) in ways() {
         let (send, mut queue) = unbounded_channel();
         (0..100).for_each(|item| send.send(item).unwrap());
-        let (release, released) = oneshot::channel::<()>();
-        let (started, has_started) = oneshot::channel();
-        let mut gate = Some((started, released));
+        let (begun, has_begun) = oneshot::channel();
         let log = Log::default();
         let of_task = log.clone();
-        let (ended, _) = requested_after(
-            flavor,
-            by,
-            async {
-                has_started.await.unwrap();
-                // The request comes first, the release when the task has been passed over.
-                aiorun::shutdown_waits_for(async move {
-                    if by == By::Shutdown {
-                        crate::trial::reach(Phase::Cancelling).await;
-                    }
+        let (ended, _) = hearing_of_it(flavor, by, has_begun, |requested| async move {
+            let mut in_hand = Some((begun, requested));
+            let mut handle = async |item| {
+                if item == 3 {
+                    let (begun, requested) = in_hand.take().unwrap();
+                    begun.send(()).unwrap();
+                    requested.await.unwrap();
                     give_way().await;
-                    release.send(()).unwrap();
-                });
-            },
-            async move {
-                let mut handle = async |item| {
-                    if item == 3 {
-                        let (started, released) = gate.take().unwrap();
-                        started.send(()).unwrap();
-                        released.await.unwrap();
-                    }
-                    of_task.say(format!("{item}"));
-                };
-                while let Ok(Some(item)) = catch_cancel(queue.recv()).await {
-                    shield(handle(item)).await;
                 }
-                queue.len()
-            },
-        );
+                of_task.say(format!("{item}"));
+            };
+            while let Ok(Some(item)) = catch_cancel(queue.recv()).await {
+                shield(handle(item)).await;
+            }
+            queue.len()
+        });
         assert_eq!(log.lines(), ["0", "1", "2", "3"]);
         assert_eq!(ended.unwrap(), 96);
         drop(send);
@@ -448,7 +422,7 @@ fn a_value_of_the_poll_in_which_the_shutdown_comes_is_kept() {
     let (ended, exit) = {
         let mut ended = None;
         let exit = run(&mut builder(Flavor::MultiThread), async {
-            let marked = canary();
+            let marked = marked();
             let (started, has_started) = oneshot::channel();
             let task = aiorun::spawn(async move {
                 let produced = catch_cancel(async move {
@@ -489,294 +463,6 @@ fn what_was_not_produced_is_still_there() {
             aiorun::stop();
         });
     }
-}
-
-// --- under wakers of their own -------------------------------------------------------------------
-
-#[test]
-fn in_futures_unordered_each_catches() {
-    for (flavor, by) in ways() {
-        let (ended, _) = requested(flavor, by, async {
-            let all: FuturesUnordered<_> = (0..100).map(|_| caught()).collect();
-            all.filter(|caught| std::future::ready(*caught))
-                .count()
-                .await
-        });
-        assert_eq!(ended.unwrap(), 100);
-    }
-}
-
-#[test]
-fn of_a_thousand_joined_each_catches() {
-    for (flavor, by) in ways() {
-        let (ended, _) = requested(flavor, by, async {
-            let all = join_all((0..1000).map(|_| caught())).await;
-            all.into_iter().filter(|caught| *caught).count()
-        });
-        assert_eq!(ended.unwrap(), 1000);
-    }
-}
-
-#[test]
-fn around_a_crowd_of_catches_none_catches() {
-    for (flavor, by) in ways() {
-        let (ended, _) = requested(flavor, by, async {
-            let crowd = catch_cancel(join_all((0..100).map(|_| caught())));
-            crowd.await.map(|all| all.into_iter().all(|caught| caught))
-        });
-        assert!(ended.unwrap().unwrap());
-    }
-}
-
-#[test]
-fn around_a_crowd_of_plain_ones_it_catches() {
-    for (flavor, by) in ways() {
-        let log = Log::default();
-        let of_task = log.clone();
-        let (ended, _) = requested(flavor, by, async move {
-            let crowd: FuturesUnordered<_> = (0..100)
-                .map(|_| {
-                    let told = of_task.on_drop("dropped");
-                    async {
-                        let _told = told;
-                        forever().await;
-                    }
-                })
-                .collect();
-            catch_cancel(crowd.count()).await.is_err()
-        });
-        assert!(ended.unwrap());
-        assert_eq!(log.lines(), ["dropped"; 100]);
-    }
-}
-
-#[test]
-fn in_a_stream_each_catches() {
-    for (flavor, by) in ways() {
-        let (ended, _) = requested(flavor, by, async {
-            let stream = stream::iter(0..100).map(|_| caught()).buffer_unordered(30);
-            // A scope that is entered later starts fresh, and nobody requests again.
-            stream
-                .take(30)
-                .filter(|caught| std::future::ready(*caught))
-                .count()
-                .await
-        });
-        assert_eq!(ended.unwrap(), 30);
-    }
-}
-
-#[test]
-fn around_the_next_item_of_a_stream_it_catches() {
-    for (flavor, by) in ways() {
-        let (ended, _) = requested(flavor, by, async {
-            let mut items = stream::iter([1, 2, 3]).chain(stream::pending());
-            let mut sum = 0;
-            loop {
-                match catch_cancel(items.next()).await {
-                    Ok(item) => sum += item.unwrap(),
-                    Err(_) => break sum,
-                }
-            }
-        });
-        assert_eq!(ended.unwrap(), 6);
-    }
-}
-
-#[test]
-fn around_a_join_set_it_catches_and_the_set_is_still_there() {
-    for (flavor, by) in ways() {
-        let log = Log::default();
-        let of_task = log.clone();
-        let (ended, _) = requested(flavor, by, async move {
-            let mut set = tokio::task::JoinSet::new();
-            for _ in 0..3 {
-                let told = of_task.on_drop("dropped");
-                set.spawn(async {
-                    let _told = told;
-                    forever().await;
-                });
-            }
-            assert!(catch_cancel(set.join_next()).await.is_err());
-            let left = set.len();
-            set.shutdown().await;
-            left
-        });
-        assert_eq!(ended.unwrap(), 3);
-        assert_eq!(log.lines(), ["dropped"; 3]);
-    }
-}
-
-#[test]
-fn around_the_handles_of_other_tasks_it_catches_and_they_go_on() {
-    for flavor in FLAVORS {
-        let (ended, exit) = requested(flavor, By::Handle, async {
-            let (release, _) = tokio::sync::broadcast::channel(1);
-            let tasks = (0..5).map(|number| {
-                let mut released = release.subscribe();
-                aiorun::spawn(async move { released.recv().await.map(|()| number) })
-            });
-            let mut tasks: FuturesUnordered<_> = tasks.collect();
-            assert!(catch_cancel(tasks.next()).await.is_err());
-            release.send(()).unwrap();
-            let numbers = tasks.map(|number| number.unwrap().unwrap());
-            numbers.fold(0, async |sum, number| sum + number).await
-        });
-        assert_eq!(ended.unwrap(), 10);
-        assert_eq!(exit.report.tasks.cancelled, 0);
-    }
-}
-
-#[test]
-fn under_a_timeout_and_around_one_it_catches() {
-    const LONG: Duration = Duration::from_secs(10_000);
-    for (flavor, by) in ways() {
-        let (ended, _) = requested(flavor, by, async {
-            tokio::join!(
-                timeout(LONG, catch_cancel(forever())),
-                catch_cancel(timeout(LONG, forever())),
-            )
-        });
-        let (under, around) = ended.unwrap();
-        assert!(under.unwrap().is_err());
-        assert!(around.is_err());
-    }
-}
-
-#[test]
-fn a_scope_that_a_timeout_cut_is_gone() {
-    let exit = run(&mut paused(), async {
-        let (passed, has_passed) = oneshot::channel();
-        let task = aiorun::spawn(async {
-            let cut = timeout(Duration::from_secs(1), catch_cancel(forever())).await;
-            passed.send(cut.is_err()).unwrap();
-            forever().await;
-        });
-        assert!(has_passed.await.unwrap());
-        suspended(task.id()).await;
-        task.cancel();
-        assert!(task.await.unwrap_err().is_cancelled());
-        aiorun::stop();
-    });
-    assert_eq!(exit.report.tasks.caught, 0);
-}
-
-#[test]
-fn boxed_it_catches() {
-    type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-    for (flavor, by) in ways() {
-        let (ended, _) = requested(flavor, by, async {
-            let inner: Boxed<()> = Box::pin(forever());
-            let outer: Boxed<Caught<()>> = Box::pin(catch_cancel(inner));
-            let all: Vec<Boxed<bool>> =
-                vec![Box::pin(async { outer.await.is_err() }), Box::pin(caught())];
-            join_all(all).await
-        });
-        assert_eq!(ended.unwrap(), [true, true]);
-    }
-}
-
-#[test]
-fn in_a_disabled_branch_of_a_select_it_catches_nothing() {
-    for (flavor, by) in ways() {
-        let (ended, exit) = requested(flavor, by, async {
-            let enabled = false;
-            tokio::select! {
-                caught = catch_cancel(forever()), if enabled => caught.is_err(),
-                () = forever() => false,
-            }
-        });
-        assert!(ended.unwrap_err().is_cancelled());
-        assert_eq!(exit.report.tasks.caught, 0);
-    }
-}
-
-#[test]
-fn beside_a_disabled_branch_of_a_select_it_catches() {
-    for (flavor, by) in ways() {
-        let (ended, _) = requested(flavor, by, async {
-            let enabled = false;
-            tokio::select! {
-                _ = catch_cancel(forever()), if enabled => false,
-                caught = catch_cancel(forever()) => caught.is_err(),
-            }
-        });
-        assert!(ended.unwrap());
-    }
-}
-
-#[test]
-fn made_afresh_in_each_round_of_a_select_it_catches() {
-    const TICKS: usize = 1000;
-    for (flavor, by) in ways() {
-        let (ticks, mut tick) = unbounded_channel();
-        (0..TICKS).for_each(|_| ticks.send(()).unwrap());
-        let (last, is_last) = oneshot::channel();
-        let (ended, _) = requested_after(flavor, by, is_last, async move {
-            let mut last = Some(last);
-            let mut rounds = 0;
-            loop {
-                tokio::select! {
-                    biased;
-                    caught = catch_cancel(forever()) => break (caught.is_err(), rounds),
-                    Some(()) = tick.recv() => rounds += 1,
-                }
-                if rounds == TICKS {
-                    last.take().unwrap().send(()).unwrap();
-                }
-            }
-        });
-        assert_eq!(ended.unwrap(), (true, TICKS));
-        drop(ticks);
-    }
-}
-
-/// Waits at the gate, and says on which threads that was.
-async fn two_threads(gate: oneshot::Receiver<()>, first: mpsc::Sender<thread::ThreadId>) -> bool {
-    let one = thread::current().id();
-    first.send(one).unwrap();
-    gate.await.unwrap();
-    thread::current().id() != one
-}
-
-#[test]
-fn moved_to_another_worker_it_catches() {
-    let (tell, told) = mpsc::channel();
-    let (moved, was_moved) = mpsc::channel();
-    let (open, gate) = oneshot::channel();
-    passes(&mut builder(Flavor::MultiThread), async move {
-        let task = aiorun::spawn(async move {
-            let caught = catch_cancel(async {
-                moved.send(two_threads(gate, tell).await).unwrap();
-                forever().await;
-            });
-            caught.await.is_err()
-        });
-        let home = told.recv().unwrap();
-        suspended(task.id()).await;
-        // Both workers are held, and whoever is on the other one wakes the task there.
-        let both = Arc::new(Barrier::new(2));
-        let open = Arc::new(std::sync::Mutex::new(Some(open)));
-        let (release, released) = mpsc::channel::<()>();
-        let released = Arc::new(std::sync::Mutex::new(released));
-        for _ in 0..2 {
-            let (both, open, released) = (both.clone(), open.clone(), released.clone());
-            aiorun::spawn(async move {
-                both.wait();
-                if thread::current().id() == home {
-                    let _ = released.lock().unwrap().recv();
-                } else {
-                    open.lock().unwrap().take().unwrap().send(()).unwrap();
-                }
-            });
-        }
-        assert!(was_moved.recv().unwrap(), "to another worker");
-        drop(release);
-        suspended(task.id()).await;
-        task.cancel();
-        assert!(task.await.unwrap());
-        aiorun::stop();
-    });
 }
 
 // --- the life of one -----------------------------------------------------------------------------
@@ -1063,40 +749,7 @@ fn what_another_scope_has_received_is_not_handed_back() {
 }
 
 #[test]
-fn one_that_completes_behind_a_shield_hands_the_request_back() {
-    for flavor in [Flavor::CurrentThread, Flavor::Local] {
-        let log = Log::default();
-        let of_task = log.clone();
-        let ended = told_of_both(flavor, async move |received| {
-            let (complete, completed) = oneshot::channel();
-            let (release, released) = oneshot::channel();
-            let shielded = async {
-                let value = received.await.unwrap();
-                // From now on nothing is received, and the catch beside it has fired already.
-                shield(async {
-                    give_way().await;
-                    complete.send(value).unwrap();
-                    released.await.unwrap();
-                })
-                .await;
-                of_task.say("saved");
-            };
-            let completes = async {
-                let value = catch_cancel(completed).await.unwrap().unwrap();
-                give_way().await;
-                of_task.say(format!("{value}"));
-                release.send(()).unwrap();
-            };
-            tokio::join!(biased; shielded, completes);
-            caught().await
-        });
-        assert!(ended.unwrap());
-        assert_eq!(log.lines(), ["7", "saved"]);
-    }
-}
-
-#[test]
-fn one_that_has_fired_looks_again_for_shields() {
+fn one_that_has_fired_yields_whatever_begins_to_be_shielded_beside_it() {
     for flavor in [Flavor::CurrentThread, Flavor::Local] {
         let log = Log::default();
         let of_task = log.clone();
@@ -1113,7 +766,23 @@ fn one_that_has_fired_looks_again_for_shields() {
             tokio::join!(biased; shielded, catches);
         });
         ended.unwrap();
-        assert_eq!(log.lines(), ["saved", "caught"]);
+        assert_eq!(log.lines(), ["caught", "saved"]);
+    }
+}
+
+/// The cleanups of many in one task run beside each other: none waits for the shield of another.
+#[test]
+fn cleanups_in_shields_run_beside_each_other() {
+    for (flavor, by) in ways() {
+        let barrier = Arc::new(tokio::sync::Barrier::new(100));
+        let (ended, _) = requested(flavor, by, async move {
+            let connections = (0..100).map(|_| async {
+                assert!(caught().await);
+                shield(barrier.wait()).await;
+            });
+            join_all(connections).await.len()
+        });
+        assert_eq!(ended.unwrap(), 100);
     }
 }
 
@@ -1240,7 +909,7 @@ fn what_it_spawns_before_it_was_told_of_this_shutdown_is_born_cancelled() {
     let log = Log::default();
     let of_task = log.clone();
     let exit = run(&mut builder(Flavor::MultiThread), async move {
-        let marked = canary();
+        let marked = marked();
         let (started, has_started) = oneshot::channel();
         let task = aiorun::spawn(async move {
             assert!(caught().await, "an earlier request, of its handle");
@@ -1296,7 +965,7 @@ fn a_task_that_caught_and_refuses_is_named_with_the_place() {
     for flavor in FLAVORS {
         let exit = attempt(builder(flavor).timeout_task_shutdown(SHORT), async {
             let task = aiorun::task("slow").spawn(async {
-                assert!(caught().await);
+                assert!(catch_cancel(forever()).await.is_err());
                 forever().await;
             });
             suspended(task.id()).await;
@@ -1365,180 +1034,4 @@ fn the_error_says_what_it_is() {
     assert!(error.to_string().contains("cancelled"), "{error}");
     assert_eq!(error.clone().to_string(), error.to_string());
     assert!(error.source().is_none());
-}
-
-// --- races ---------------------------------------------------------------------------------------
-
-/// How a task of a race may end: it caught, or was dropped where it had no scope.
-#[track_caller]
-fn told_or_dropped(ended: Result<bool, aiorun::JoinError>) {
-    match ended {
-        Ok(caught) => assert!(caught),
-        Err(error) => assert!(error.is_cancelled(), "{error}"),
-    }
-}
-
-#[test]
-fn a_request_against_the_first_poll() {
-    let exit = run(&mut builder(Flavor::MultiThread), async {
-        for round in 0..ROUNDS {
-            let task = aiorun::spawn(caught());
-            dawdle(round % 50 * 10);
-            task.cancel();
-            told_or_dropped(task.await);
-        }
-        aiorun::stop();
-    });
-    let tasks = exit.report.tasks;
-    assert_eq!(tasks.completed + tasks.cancelled, 1 + u64::from(ROUNDS));
-    assert_eq!(tasks.caught, tasks.completed - 1);
-}
-
-#[test]
-fn a_request_against_the_completion() {
-    let exit = run(&mut builder(Flavor::MultiThread), async {
-        for round in 0..ROUNDS {
-            let (send, mut received) = oneshot::channel();
-            let task = aiorun::spawn(async move {
-                match catch_cancel(&mut received).await {
-                    Ok(value) => value.unwrap(),
-                    Err(_) => received.await.unwrap(),
-                }
-            });
-            suspended(task.id()).await;
-            race(round, || task.cancel(), || send.send(round).unwrap());
-            assert_eq!(task.await.unwrap(), round, "it is neither lost nor cut");
-        }
-        aiorun::stop();
-    });
-    assert_eq!(exit.report.tasks.completed, 1 + u64::from(ROUNDS));
-}
-
-#[test]
-fn a_request_against_the_end_of_the_last_shield() {
-    let exit = run(&mut builder(Flavor::MultiThread), async {
-        for round in 0..ROUNDS {
-            let (send, received) = oneshot::channel();
-            let (saved, was_saved) = oneshot::channel();
-            let task = aiorun::spawn(async {
-                let caught = catch_cancel(async {
-                    saved.send(shield(received).await.unwrap()).unwrap();
-                    forever().await;
-                });
-                caught.await.is_err()
-            });
-            suspended(task.id()).await;
-            race(round, || task.cancel(), || send.send(round).unwrap());
-            assert!(task.await.unwrap());
-            assert_eq!(was_saved.await.unwrap(), round);
-        }
-        aiorun::stop();
-    });
-    assert_eq!(exit.report.tasks.caught, u64::from(ROUNDS));
-}
-
-#[test]
-fn a_request_against_the_creation_of_a_scope_on_another_worker() {
-    async fn in_and_out() -> bool {
-        loop {
-            tokio::task::yield_now().await;
-            if catch_cancel(tokio::task::yield_now()).await.is_err() {
-                return true;
-            }
-        }
-    }
-    let exit = run(&mut builder(Flavor::MultiThread), async {
-        for round in 0..ROUNDS {
-            let tasks: Vec<_> = (0..4).map(|_| aiorun::spawn(in_and_out())).collect();
-            dawdle(round % 50 * 10);
-            tasks.iter().for_each(JoinHandle::cancel);
-            for task in tasks {
-                told_or_dropped(task.await);
-            }
-        }
-        aiorun::stop();
-    });
-    let tasks = exit.report.tasks;
-    assert_eq!(tasks.completed + tasks.cancelled, 1 + 4 * u64::from(ROUNDS));
-    assert_eq!(tasks.caught, tasks.completed - 1);
-}
-
-#[test]
-fn a_request_against_an_abort() {
-    let dropped = Arc::new(AtomicUsize::new(0));
-    let exit = run(&mut builder(Flavor::MultiThread), async {
-        for round in 0..ROUNDS {
-            let count = Arc::clone(&dropped);
-            let guard = OnDrop::new(move || {
-                count.fetch_add(1, Ordering::SeqCst);
-            });
-            let task = aiorun::spawn(async {
-                let caught = catch_cancel(async {
-                    let _guard = guard;
-                    forever().await;
-                });
-                caught.await.is_err()
-            });
-            suspended(task.id()).await;
-            race(round, || task.cancel(), || task.abort());
-            told_or_dropped(task.await);
-        }
-        aiorun::stop();
-    });
-    assert_eq!(polls(&dropped), ROUNDS as usize);
-    let tasks = exit.report.tasks;
-    assert_eq!(tasks.completed + tasks.cancelled, 1 + u64::from(ROUNDS));
-}
-
-#[test]
-fn ten_requests_at_once() {
-    let exit = run(&mut builder(Flavor::MultiThread), async {
-        for _ in 0..ROUNDS / 5 {
-            let task = aiorun::spawn(caught());
-            suspended(task.id()).await;
-            let start = Barrier::new(10);
-            thread::scope(|scope| {
-                for _ in 0..10 {
-                    scope.spawn(|| {
-                        start.wait();
-                        task.cancel();
-                    });
-                }
-            });
-            assert!(task.await.unwrap());
-        }
-        aiorun::stop();
-    });
-    assert_eq!(exit.report.tasks.caught, u64::from(ROUNDS / 5));
-}
-
-#[test]
-fn a_shutdown_against_whatever_the_tasks_are_doing() {
-    let ends = Arc::new(AtomicUsize::new(0));
-    for round in 0..ROUNDS / 2 {
-        let exit = run(&mut builder(Flavor::MultiThread), async {
-            for number in 0..20 {
-                let count = Arc::clone(&ends);
-                let end = OnDrop::new(move || {
-                    count.fetch_add(1, Ordering::SeqCst);
-                });
-                aiorun::spawn(async move {
-                    let _end = end;
-                    for _ in 0..number {
-                        tokio::task::yield_now().await;
-                    }
-                    tokio::select! {
-                        caught = caught() => assert!(caught),
-                        nested = catch_cancel(caught()) => assert!(nested.unwrap_or(true)),
-                    }
-                });
-            }
-            dawdle(round % 50 * 20);
-            aiorun::stop();
-        });
-        let tasks = exit.report.tasks;
-        assert_eq!(tasks.completed + tasks.cancelled, 21);
-        assert_eq!(tasks.caught, tasks.completed - 1);
-    }
-    assert_eq!(polls(&ends), (ROUNDS / 2 * 20) as usize);
 }

@@ -6,7 +6,7 @@ use aiorun::{
 use futures::future::{FutureExt as _, join_all};
 use tokio::sync::oneshot;
 
-use crate::request::{By, canary, finished, knowing_itself, ways};
+use crate::request::{By, finished, knowing_itself, marked, ways};
 use crate::trial::{FLAVORS, Log, builder, forever, give_way, passes, run};
 
 #[test]
@@ -193,7 +193,7 @@ fn a_shutdown_that_is_pending_is_received_there() {
     let log = Log::default();
     let of_task = log.clone();
     let exit = run(&mut builder(Flavor::MultiThread), async move {
-        let marked = canary();
+        let marked = marked();
         let (begun, has_begun) = oneshot::channel();
         aiorun::spawn(async move {
             let _told = of_task.on_drop("dropped");

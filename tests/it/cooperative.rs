@@ -9,13 +9,13 @@ use aiorun::{
     Builder, Cancellation, Flavor, Handle, JoinHandle, Phase, cancelled, catch_cancel, checkpoint,
     is_cancelled, shield,
 };
-use futures::future::{FusedFuture, FutureExt as _, join_all, poll_fn};
+use futures::future::{FusedFuture, FutureExt as _, join_all, lazy, poll_fn};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::request::{
-    By, ROUNDS, canary, finished, info, knowing_itself, race, requested, requested_after,
+    By, ROUNDS, hearing_of_it, info, knowing_itself, marked, race, requested, requested_after,
     suspended, ways,
 };
 use crate::trial::{
@@ -35,14 +35,14 @@ fn the_loop_finishes_the_item_in_hand_and_flushes() {
         mut queue: UnboundedReceiver<u32>,
         log: Log,
         begun: oneshot::Sender<()>,
-        gate: oneshot::Receiver<()>,
-    ) -> u32 {
-        let mut begun = Some((begun, gate));
+        requested: oneshot::Receiver<()>,
+    ) -> usize {
+        let mut in_hand = Some((begun, requested));
         let mut handle = async |item| {
             if item == 2 {
-                let (begun, gate) = begun.take().unwrap();
+                let (begun, requested) = in_hand.take().unwrap();
                 begun.send(()).unwrap();
-                gate.await.unwrap();
+                requested.await.unwrap();
             }
             give_way().await;
             log.say(format!("item {item}"));
@@ -56,36 +56,21 @@ fn the_loop_finishes_the_item_in_hand_and_flushes() {
         }
         give_way().await;
         log.say("flushed");
-        u32::try_from(queue.len()).unwrap()
+        queue.len()
     }
     for (flavor, by) in ways() {
         let log = Log::default();
         let (send, queue) = unbounded_channel();
         (0..10).for_each(|item| send.send(item).unwrap());
         let (begun, has_begun) = oneshot::channel();
-        let (open, gate) = oneshot::channel();
-        let (ended, exit) = requested_after(
-            flavor,
-            by,
-            async {
-                has_begun.await.unwrap();
-                // Opened when the request is out.
-                aiorun::shutdown_waits_for(async move {
-                    if by == By::Shutdown {
-                        reach(Phase::Cancelling).await;
-                    }
-                    give_way().await;
-                    open.send(()).unwrap();
-                });
-            },
-            serve(queue, log.clone(), begun, gate),
-        );
+        let (ended, exit) = hearing_of_it(flavor, by, has_begun, |requested| {
+            serve(queue, log.clone(), begun, requested)
+        });
         assert_eq!(ended.unwrap(), 7);
         assert_eq!(log.lines(), ["item 0", "item 1", "item 2", "flushed"]);
-        assert_eq!(
-            (exit.report.tasks.cancelled, exit.report.tasks.caught),
-            (0, 0)
-        );
+        // Of the task; a canary is cancelled too.
+        let tasks = exit.report.tasks;
+        assert_eq!((tasks.completed, tasks.caught), (2, 0));
         drop(send);
     }
 }
@@ -200,36 +185,14 @@ fn who_asked_once_is_not_dropped() {
     ];
     for (flavor, by) in ways() {
         for ask in asks {
-            let (release, released) = oneshot::channel::<()>();
-            let mut kept = None;
-            let exit = run(&mut builder(flavor), async {
-                let task = aiorun::spawn(async move {
-                    ask();
-                    released.await.unwrap();
-                    give_way().await;
-                    7
-                });
-                suspended(task.id()).await;
-                match by {
-                    By::Handle => task.cancel(),
-                    By::Shutdown => aiorun::stop(),
-                }
-                aiorun::shutdown_waits_for(async move {
-                    if by == By::Shutdown {
-                        reach(Phase::Cancelling).await;
-                    }
-                    give_way().await;
-                    release.send(()).unwrap();
-                });
-                if by == By::Handle {
-                    finished(&task).await;
-                    aiorun::stop();
-                }
-                kept = Some(task);
+            let (ended, exit) = hearing_of_it(flavor, by, async {}, |requested| async move {
+                ask();
+                requested.await.unwrap();
+                give_way().await;
+                7
             });
-            let ended = kept.unwrap().now_or_never().unwrap();
             assert_eq!(ended.unwrap(), 7);
-            assert_eq!(exit.report.tasks.cancelled, 0);
+            assert_eq!(exit.report.tasks.completed, 2);
         }
     }
 }
@@ -355,7 +318,7 @@ fn a_request_resolves_the_listeners_of_every_scope() {
                 async move {
                     catch_cancel(async move { say(cancelled(), what).await })
                         .await
-                        .unwrap()
+                        .unwrap();
                 }
             };
             let nested = async {
@@ -478,15 +441,15 @@ fn the_request_of_who_polls_it_does_not_resolve_it() {
 fn one_that_outlives_its_scope_follows_the_task() {
     for (flavor, by) in ways() {
         let (ended, _) = requested(flavor, by, async {
-            let kept = catch_cancel(async { cancelled() }).await.unwrap();
-            let both = catch_cancel(kept).await;
+            let kept = catch_cancel(lazy(|_| cancelled())).await.unwrap();
+            let around = catch_cancel(kept).await;
             // It is the scope around it that was cancelled; its own has gone uncancelled.
-            both.is_err()
+            around.is_err()
         });
         assert!(ended.unwrap());
         let (ended, _) = requested(flavor, by, async {
             assert!(!is_cancelled());
-            let mut kept = catch_cancel(async { cancelled() }).await.unwrap();
+            let mut kept = catch_cancel(lazy(|_| cancelled())).await.unwrap();
             (&mut kept).await;
             resolved(&mut kept)
         });
@@ -708,7 +671,7 @@ fn a_shutdown_that_is_pending_is_heard_by_asking() {
     let log = Log::default();
     let of_task = log.clone();
     passes(&mut builder(Flavor::MultiThread), async move {
-        let marked = canary();
+        let marked = marked();
         let (begun, has_begun) = oneshot::channel();
         aiorun::spawn(async move {
             begun.send(()).unwrap();
@@ -743,13 +706,13 @@ fn a_cooperative_task_is_told_and_ends_by_itself() {
             task.cancel();
             task.await.unwrap();
             let task = aiorun::task("pump").cooperative();
-            task.spawn(async move {
+            let task = task.spawn(async move {
                 assert!(catch_cancel(forever()).await.is_err(), "its catches catch");
                 give_way().await;
                 assert!(is_cancelled());
                 by_shutdown.say("by the shutdown");
             });
-            give_way().await;
+            suspended(task.id()).await;
             aiorun::stop();
         });
         assert_eq!(log.lines(), ["by its handle", "by the shutdown"]);

@@ -55,21 +55,28 @@ fn on_a_runtime_that_nobody_supervises() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a job of ours would be what is asked about"
+)]
 fn on_a_nested_runtime_that_nobody_supervises() {
     for flavor in FLAVORS {
-        passes(&mut builder(flavor), async {
-            let (asked, has_asked) = oneshot::channel();
-            aiorun::spawn_blocking(|| {
-                let of_job = aiorun::Handle::current();
-                on_a_runtime(async {
-                    is_inert().await;
-                    aiorun::Handle::try_current().ok();
-                    asked.send(of_job).unwrap();
-                });
+        let log = Log::default();
+        let of_main = log.clone();
+        passes(&mut builder(flavor), async move {
+            let handle = Handle::current();
+            let (hold, released) = oneshot::channel::<()>();
+            aiorun::shutdown_waits_for(released);
+            tokio::task::spawn_blocking(move || {
+                spin_until(&handle, Phase::Cancelling);
+                assert!(is_cancelled(), "in the runtime that is supervised");
+                on_a_runtime(is_inert());
+                of_main.say("inert");
+                drop(hold);
             });
-            has_asked.await.unwrap();
             aiorun::stop();
         });
+        assert_eq!(log.lines(), ["inert"]);
     }
 }
 
@@ -97,7 +104,7 @@ fn on_a_thread_of_ones_own_beside_a_run() {
 #[test]
 fn behind_a_run() {
     passes(&mut builder(Flavor::CurrentThread), async {
-        aiorun::stop()
+        aiorun::stop();
     });
     is_inert().now_or_never().unwrap();
 }

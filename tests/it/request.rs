@@ -6,11 +6,11 @@ use std::sync::Barrier;
 use std::thread;
 
 use aiorun::task::{Id, State, TaskInfo};
-use aiorun::{Exit, Flavor, Handle, JoinError, JoinHandle};
+use aiorun::{Exit, Flavor, Handle, JoinError, JoinHandle, catch_cancel};
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
 
-use crate::trial::{FLAVORS, OnDrop, builder, run};
+use crate::trial::{FLAVORS, OnDrop, builder, forever, run};
 
 /// What requests a cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +49,55 @@ pub(crate) fn requested_after<T>(
 where
     T: Send + 'static,
 {
+    requested_and_told(flavor, by, before, task, None)
+}
+
+/// As [`requested_after`], for a task that hears when the request is out. Where a shutdown requests,
+/// one more task is cancelled: the one that tells.
+#[track_caller]
+pub(crate) fn hearing_of_it<T, F>(
+    flavor: Flavor,
+    by: By,
+    before: impl Future,
+    task: impl FnOnce(oneshot::Receiver<()>) -> F,
+) -> (Result<T, JoinError>, Exit)
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let (tell, told) = oneshot::channel();
+    requested_and_told(flavor, by, before, task(told), Some(tell))
+}
+
+#[track_caller]
+fn requested_and_told<T>(
+    flavor: Flavor,
+    by: By,
+    before: impl Future,
+    task: impl Future<Output = T> + Send + 'static,
+    tell: Option<oneshot::Sender<()>>,
+) -> (Result<T, JoinError>, Exit)
+where
+    T: Send + 'static,
+{
+    let tell = tell.map(|tell| move || tell.send(()).unwrap_or_default());
     let mut ended = None;
     let exit = run(&mut builder(flavor), async {
         let task = aiorun::spawn(task);
         before.await;
         suspended(task.id()).await;
         match by {
-            By::Shutdown => aiorun::stop(),
+            By::Shutdown => {
+                if let Some(tell) = tell {
+                    canary(tell);
+                }
+                aiorun::stop();
+            }
             By::Handle => {
                 task.cancel();
+                if let Some(tell) = tell {
+                    tell();
+                }
                 finished(&task).await;
                 aiorun::stop();
             }
@@ -66,6 +106,11 @@ where
     });
     let ended = ended.expect("main runs to its end").now_or_never();
     (ended.expect("the task has ended"), exit)
+}
+
+/// Waits until it is cancelled, and says whether it was.
+pub(crate) async fn caught() -> bool {
+    catch_cancel(forever()).await.is_err()
 }
 
 /// What is known of a task that lives.
@@ -102,14 +147,19 @@ where
     id
 }
 
-/// Starts a task that a shutdown drops, and returns what hears of it: all tasks are marked then.
-pub(crate) fn canary() -> std::sync::mpsc::Receiver<()> {
-    let (tell, told) = std::sync::mpsc::channel();
-    let farewell = OnDrop::new(move || tell.send(()).unwrap_or_default());
+/// Starts a task that a shutdown drops, and calls something then: all tasks are marked by that time.
+pub(crate) fn canary(tell: impl FnOnce() + Send + 'static) {
+    let farewell = OnDrop::new(tell);
     aiorun::spawn(async {
         let _farewell = farewell;
-        std::future::pending::<()>().await;
+        forever().await;
     });
+}
+
+/// What hears, in the middle of a poll, that all tasks are marked.
+pub(crate) fn marked() -> std::sync::mpsc::Receiver<()> {
+    let (tell, told) = std::sync::mpsc::channel();
+    canary(move || tell.send(()).unwrap_or_default());
     told
 }
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use aiorun::{Exit, JoinHandle, Phase, cancelled};
+use aiorun::{Exit, Handle, JoinHandle, Phase, cancelled};
 use axum::http::uri::PathAndQuery;
 use bytes::{Buf as _, BufMut as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,6 +62,14 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
+/// Waits until a server listens for the shutdown, perhaps in a task of its own.
+async fn somebody_asks() {
+    let handle = Handle::current();
+    while handle.tasks().iter().all(|task| task.asked.is_none()) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Asks twice, and stops the program while the second answer is on its way.
 fn client<F>(service: Service, log: Log, ask: impl Fn(&'static str) -> F) -> JoinHandle<()>
 where
@@ -73,6 +81,7 @@ where
         log.say(quick.await);
         let slow = aiorun::shutdown_waits_for(slow);
         service.begun.notified().await;
+        somebody_asks().await;
         aiorun::stop();
         reach(Phase::Cancelling).await;
         give_way().await;
@@ -355,9 +364,9 @@ async fn serve_tonic(incoming: TcpIncoming, service: Service, stop: Stop) {
         tonic::server::Grpc::new(Text).unary(service, request).await
     };
     let router = axum::Router::new().fallback(answer);
-    let server = tonic::transport::Server::builder();
-    let served = server.serve_with_incoming_shutdown(router, incoming, stop);
-    served.await.unwrap();
+    let builder = tonic::transport::Server::builder();
+    let serving = builder.serve_with_incoming_shutdown(router, incoming, stop);
+    serving.await.unwrap();
 }
 
 #[test]

@@ -9,69 +9,49 @@ use aiorun::{
     Builder, Flavor, Handle, JoinHandle, Phase, RunError, cancelled, catch_cancel, checkpoint,
     is_cancelled, shield,
 };
-use futures::future::{FutureExt as _, join_all, poll_fn};
+use futures::future::{FutureExt as _, join_all};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::request::{
-    By, ROUNDS, finished, info, knowing_itself, race, requested, requested_after, suspended, ways,
+    By, ROUNDS, hearing_of_it, info, knowing_itself, race, requested, requested_after, suspended,
+    ways,
 };
 use crate::trial::{
     FLAVORS, Log, SHORT, attempt, builder, checked, error_text, forever, give_way, on_a_runtime,
     passes, paused, reach, run,
 };
 
-/// Waits until the cancellation has been requested, and a good while longer.
-async fn outlasts(by: By, requested: oneshot::Receiver<()>) {
-    match by {
-        By::Handle => requested.await.unwrap(),
-        By::Shutdown => reach(Phase::Cancelling).await,
-    }
-    give_way().await;
-}
+type Requested = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Starts a task that is told when the request is out, requests its cancellation while it waits for
-/// that, and awaits its end. Says how that was: what it returned, or nothing where it was dropped.
+/// Requests the cancellation of a task that waits for that, and for a good while longer. Says what
+/// it returned, or nothing where it was dropped.
+#[track_caller]
 fn shielded<T, F>(
     flavor: Flavor,
     by: By,
-    body: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> F,
+    body: impl FnOnce(Requested) -> F,
 ) -> (Option<T>, aiorun::Exit)
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,
 {
-    let (tell, told) = oneshot::channel();
-    let mut tell = Some(tell);
-    let body = body(Box::pin(outlasts(by, told)));
-    let mut ended = None;
-    let exit = run(&mut builder(flavor), async {
-        let (begun, has_begun) = oneshot::channel();
-        let mut body = Box::pin(body);
-        let mut begun = Some(begun);
-        // Its first poll is done when this is told.
-        let task = aiorun::spawn(poll_fn(move |cx| {
-            let polled = body.as_mut().poll(cx);
-            if let Some(begun) = begun.take() {
-                begun.send(()).unwrap();
-            }
-            polled
-        }));
-        has_begun.await.unwrap();
-        if by == By::Handle {
-            task.cancel();
-            tell.take().unwrap().send(()).unwrap();
-            finished(&task).await;
-        }
-        aiorun::stop();
-        ended = Some(task);
+    let (ended, exit) = hearing_of_it(flavor, by, async {}, |requested| {
+        body(Box::pin(async {
+            requested.await.unwrap();
+            give_way().await;
+        }))
     });
-    let ended = ended.unwrap().now_or_never().unwrap();
     if let Err(error) = &ended {
         assert!(error.is_cancelled(), "{error}");
     }
     (ended.ok(), exit)
+}
+
+/// How many tasks were cancelled beside the one that hears of the shutdown.
+fn cancelled_of(exit: &aiorun::Exit, by: By) -> u64 {
+    exit.report.tasks.cancelled - u64::from(by == By::Shutdown)
 }
 
 #[test]
@@ -89,7 +69,7 @@ fn what_is_shielded_comes_to_its_end_and_then_the_task_is_dropped() {
         });
         assert_eq!(ended, None);
         assert_eq!(log.lines(), ["saved", "and so on", "dropped"]);
-        assert_eq!(exit.report.tasks.cancelled, 1);
+        assert_eq!(cancelled_of(&exit, by), 1);
     }
 }
 
@@ -484,7 +464,6 @@ fn it_does_not_cover_what_is_spawned_inside() {
                     let _told = told;
                     forever().await;
                 });
-                suspended(child.id()).await;
                 if by == By::Handle {
                     child.cancel();
                 }
@@ -496,7 +475,7 @@ fn it_does_not_cover_what_is_spawned_inside() {
         });
         assert_eq!(ended, Some(true));
         assert_eq!(log.lines(), ["the child is dropped"]);
-        assert_eq!(exit.report.tasks.cancelled, 1);
+        assert_eq!(cancelled_of(&exit, by), 1);
     }
 }
 

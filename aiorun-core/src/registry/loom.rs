@@ -288,7 +288,7 @@ struct HeldCatch {
 
 impl HeldCatch {
     fn fires(&self) -> bool {
-        let fires = self.scopes.has_fired() && self.scopes.notice(self.index);
+        let fires = self.scopes.has_fired() && self.scopes.fires(self.index);
         if fires {
             drop(self.slot.note_caught(&self.scopes, here()));
         }

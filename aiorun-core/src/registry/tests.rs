@@ -493,6 +493,6 @@ fn what_is_received_between_the_mark_and_the_wake_is_polled_again() {
         "it is the first to be woken"
     );
     bench.cancel_all();
-    assert!(scopes.has_fired() && scopes.notice(catch));
+    assert!(scopes.has_fired() && scopes.fires(catch));
     assert_eq!(counter.count(), 1);
 }

@@ -179,9 +179,6 @@ impl Task {
         let scope = &mut self.scopes[self.current];
         scope.cooperative = true;
         scope.asked = true;
-        if scope.fired {
-            self.take_up(self.current);
-        }
         self.current
     }
 
@@ -274,7 +271,7 @@ impl Node {
             self.begin(task);
         }
         let fired = self.op == Op::Catch && task.scopes[self.scope].fired;
-        if self.state != State::Over && fired && task.shields == 0 {
+        if self.state != State::Over && fired {
             self.end_parts(task);
             task.take_up(self.scope);
             task.caught = true;
