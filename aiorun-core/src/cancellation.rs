@@ -47,6 +47,10 @@ use crate::scope::{Ear, Hearing, Place};
 /// names the place of the call. A library uses [`catch_cancel`](crate::catch_cancel) or
 /// [`stopping`](crate::stopping).
 ///
+/// Where a cancellation is pending, the call receives it, so that a loop as above notices it before the
+/// next item even if it never waits. Code that blocks its task, by `block_in_place` and a `block_on`
+/// say, is not suspended, and a future from before the request does not resolve there.
+///
 /// The returned future belongs to the scope that made it, whoever polls it, so that it can be given
 /// away: `axum::serve(..).with_graceful_shutdown(aiorun::cancelled())`. It may be polled again when
 /// it is done, and is done again then. If the scope ends before, it follows the task, and when that

@@ -676,7 +676,11 @@ impl Slot {
 
     /// Listens for the cancellation of the scope that is running, which makes it cooperative.
     pub(crate) fn listen(&self, place: Place) -> Ear {
-        let scopes = self.cooperate(&mut lock(&self.body), place);
+        let mut body = lock(&self.body);
+        let scopes = self.cooperate(&mut body, place);
+        let told = self.receive_now(&mut body);
+        drop(body);
+        told.wake();
         Ear::new(scopes)
     }
 

@@ -3,8 +3,8 @@
 //!
 //! A task gets its `Scopes` when it first needs them, through its slot. They are told of a
 //! cancellation by the task itself, on the thread that polls it, and by nobody else: at the start of
-//! a poll, where the task is suspended, or where the running code asks. So a scope never fires while
-//! its future is being polled, and whoever registers from inside the task need not fear to miss it.
+//! a poll, where the task is suspended, or where the running code enters a catch or asks, which makes
+//! its scope cooperative. So a scope never fires while its future is being polled, and whoever registers from inside the task need not fear to miss it.
 //! Only listeners may be polled by others, and they look and register under one lock.
 //!
 //! A run has two that are no task's, to tell whoever listens that there is a reason to stop, and that

@@ -75,6 +75,38 @@ fn the_loop_finishes_the_item_in_hand_and_flushes() {
     }
 }
 
+/// Each call of `cancelled()` receives what is pending, as `is_cancelled()` does.
+#[test]
+fn the_loop_ends_after_the_item_in_hand_even_if_it_never_waits() {
+    for flavor in FLAVORS {
+        let log = Log::default();
+        let of_task = log.clone();
+        passes(&mut builder(flavor), async {
+            let id = knowing_itself(async move |own: JoinHandle<()>| {
+                let mut items = (0..10).collect::<Vec<u32>>();
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = cancelled() => break,
+                        Some(item) = std::future::ready(items.pop()) => {
+                            if item == 7 {
+                                own.cancel();
+                            }
+                            of_task.say(format!("item {item}"));
+                        }
+                    }
+                }
+                of_task.say("flushed");
+            });
+            while Handle::current().tasks().iter().any(|task| task.id == id) {
+                tokio::task::yield_now().await;
+            }
+            aiorun::stop();
+        });
+        assert_eq!(log.lines(), ["item 9", "item 8", "item 7", "flushed"]);
+    }
+}
+
 #[test]
 fn the_loop_ends_where_it_waits_for_an_item() {
     for (flavor, by) in ways() {

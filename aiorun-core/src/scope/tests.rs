@@ -478,7 +478,8 @@ mod any_program {
                     *number = waits.get(*number % waits.len().max(1)).copied().unwrap_or(0);
                 }
             }
-            if !from_the_start {
+            // In the first poll of a cooperative task a request is pending, and order matters.
+            if !from_the_start || sort == Sort::WithoutOrder {
                 turns.insert(0, Vec::new());
             }
             Case { program, cooperative, moves, turns }

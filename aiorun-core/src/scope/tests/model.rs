@@ -182,11 +182,16 @@ impl Task {
         self.current
     }
 
-    fn ask(&mut self) -> bool {
+    fn listen(&mut self) -> usize {
         let scope = self.cooperate();
         if self.may_receive() {
             self.receive();
         }
+        scope
+    }
+
+    fn ask(&mut self) -> bool {
+        let scope = self.listen();
         self.scopes[scope].told
     }
 
@@ -298,8 +303,8 @@ impl Node {
                 let answer = task.ask();
                 task.see(self.label, if answer { TRUE } else { FALSE });
             }
-            Op::Listen => self.scope = task.cooperate(),
-            Op::Bind => task.bound = Some(task.cooperate()),
+            Op::Listen => self.scope = task.listen(),
+            Op::Bind => task.bound = Some(task.listen()),
             Op::Hear => self.scope = task.bound.take().unwrap_or(ROOT),
             Op::Catch => self.scope = task.enter_catch(),
             Op::Shield => task.shields += 1,
