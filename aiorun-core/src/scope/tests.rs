@@ -25,7 +25,7 @@ fn real(case: &Case) -> Vec<Turn> {
 /// and indented what is seen of it, turn by turn. A turn begins with what happens to the task: it
 /// is asked to end by `cancel`, `shutdown`, `limit` or `abort`, or the part of that name is
 /// released. After a colon follows what that brings: `+a`, a part begins; `a=ok` or `a=err`, it
-/// ends; `-a`, it is dropped before. `race` is short for `select(wait, catch(wait))`.
+/// ends; `-a`, it is dropped before. `leave` waits, and asks where it is dropped. `race` is short for `select(wait, catch(wait))`.
 #[track_caller]
 fn play(table: &str) {
     play_in(false, table);
@@ -82,6 +82,7 @@ fn sequence<'a>(words: &mut Peekable<impl Iterator<Item = &'a str>>) -> Vec<Prog
         }
         let op = match word {
             "wait" => Op::Wait,
+            "leave" => Op::Leave,
             "request" => Op::Request,
             "ask" => Op::Ask,
             "listen" => Op::Listen,
@@ -350,6 +351,24 @@ fn a_catch_may_be_moved_out_of_the_one_around_it() {
 }
 
 #[test]
+fn destructors_belong_to_the_scope_that_they_are_in() {
+    play(
+        "
+        of a catch that yields: catch(leave)
+            +a +b; cancel: -b b=true a=err completed (caught)
+        of a catch that is dropped: select(wait, catch(leave)) wait
+            +a +b +c; a: a=ok -c c=false -b +d; cancel: -d cancelled
+        of the task, which becomes cooperative: select(wait, leave) wait
+            +a +b; a: a=ok -b b=false +c; cancel:; c: c=ok completed
+        of the task, at its end: leave
+            +a; cancel: -a a=true cancelled
+        of nobody, where the owner drops it: leave
+            +a; cancel abort: -a a=false cancelled
+    ",
+    );
+}
+
+#[test]
 fn at_a_checkpoint_a_task_is_suspended_for_what_is_pending() {
     play(
         "
@@ -407,6 +426,7 @@ mod any_program {
         let any = u32::from(sort == Sort::Any);
         prop_oneof![
             12 => Just(Op::Wait),
+            2 * any => Just(Op::Leave),
             2 => Just(Op::Listen),
             1 => Just(Op::Ask),
             1 => Just(Op::Checkpoint),

@@ -23,6 +23,7 @@ pub(super) fn run(case: &Case) -> Vec<Turn> {
         }
         ended = ended.or_else(|| task.settle(&mut root));
         if ended.is_some() {
+            task.is_dropped_outside = events.iter().any(|event| matches!(event, Event::Abort));
             root.end(&mut task, DROPPED);
             let begun = task.begun.take();
             begun.map(|mut begun| begun.end(&mut task, DROPPED));
@@ -44,6 +45,8 @@ struct Task {
     /// A cancellation was requested and is not received.
     pending: bool,
     is_over_the_limit: bool,
+    /// By its owner, while it is not running.
+    is_dropped_outside: bool,
     shields: usize,
     /// All that ever were; the first is the task itself, the *root*.
     scopes: Vec<Scope>,
@@ -190,9 +193,12 @@ impl Task {
         scope
     }
 
-    fn ask(&mut self) -> bool {
-        let scope = self.listen();
-        self.scopes[scope].told
+    fn ask(&mut self, label: usize) {
+        let told = !self.is_dropped_outside && {
+            let scope = self.listen();
+            self.scopes[scope].told
+        };
+        self.see(label, if told { TRUE } else { FALSE });
     }
 
     /// Whether a `cancelled()` that is bound to the scope resolves.
@@ -289,7 +295,7 @@ impl Node {
 
     fn begin(&mut self, task: &mut Task) {
         let seen = match self.op {
-            Op::Wait | Op::Checkpoint | Op::Listen | Op::Catch | Op::Shield => true,
+            Op::Wait | Op::Leave | Op::Checkpoint | Op::Listen | Op::Catch | Op::Shield => true,
             Op::Hear => task.bound.is_some(),
             _ => false,
         };
@@ -299,10 +305,7 @@ impl Node {
         }
         match self.op {
             Op::Request => task.request(),
-            Op::Ask => {
-                let answer = task.ask();
-                task.see(self.label, if answer { TRUE } else { FALSE });
-            }
+            Op::Ask => task.ask(self.label),
             Op::Listen => self.scope = task.listen(),
             Op::Bind => task.bound = Some(task.listen()),
             Op::Hear => self.scope = task.bound.take().unwrap_or(ROOT),
@@ -318,7 +321,7 @@ impl Node {
         match self.op {
             _ if self.state == State::Over => true,
             Op::Request | Op::Ask | Op::Bind => true,
-            Op::Wait => task.released.contains(&self.label),
+            Op::Wait | Op::Leave => task.released.contains(&self.label),
             Op::Checkpoint => !task.may_receive(),
             Op::Hear if self.state == (State::Begun { seen: false }) => true,
             Op::Listen | Op::Hear => task.hears(self.scope),
@@ -347,9 +350,16 @@ impl Node {
     }
 
     fn end_parts(&mut self, task: &mut Task) {
+        let running = if self.op == Op::Catch {
+            self.scope
+        } else {
+            task.current
+        };
+        let outer = std::mem::replace(&mut task.current, running);
         for part in &mut self.parts {
             part.end(task, DROPPED);
         }
+        task.current = outer;
     }
 
     /// Ends it, in whatever way, unless it is over.
@@ -365,6 +375,9 @@ impl Node {
         }
         if seen {
             task.see(self.label, how);
+        }
+        if self.op == Op::Leave && how == DROPPED {
+            task.ask(self.label);
         }
         self.state = State::Over;
     }

@@ -15,6 +15,8 @@ pub(super) struct Program {
 pub(super) enum Op {
     /// Suspends until it is released.
     Wait,
+    /// As `Wait`; and a destructor asks `is_cancelled()` if it is dropped before.
+    Leave,
     /// Requests the cancellation of the task that is running: its own.
     Request,
     /// Asks `is_cancelled()`.
@@ -62,7 +64,7 @@ impl Op {
 }
 
 impl Program {
-    /// Gives labels, in the order of the text. Returns those of all `Wait`s.
+    /// Gives labels, in the order of the text. Returns those of what can be released.
     pub(super) fn label(&mut self) -> Vec<usize> {
         let mut waits = Vec::new();
         self.label_from(0, &mut waits);
@@ -71,7 +73,7 @@ impl Program {
 
     fn label_from(&mut self, label: usize, waits: &mut Vec<usize>) -> usize {
         self.label = label;
-        if self.op == Op::Wait {
+        if matches!(self.op, Op::Wait | Op::Leave) {
             waits.push(label);
         }
         let unseen = match self.op {

@@ -209,6 +209,7 @@ struct World {
 struct Guard {
     world: Rc<World>,
     label: usize,
+    asks: bool,
     done: bool,
 }
 
@@ -223,6 +224,9 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if !self.done {
             self.world.see(self.label, DROPPED);
+            if self.asks {
+                self.world.ask(self.label);
+            }
         }
     }
 }
@@ -242,6 +246,10 @@ impl World {
 
     fn see(&self, label: usize, what: &'static str) {
         self.log.borrow_mut().push((label, what));
+    }
+
+    fn ask(&self, label: usize) {
+        self.see(label, if is_cancelled() { TRUE } else { FALSE });
     }
 
     fn release(&self, label: usize) {
@@ -272,19 +280,20 @@ impl World {
             Guard {
                 world: Rc::clone(&self),
                 label,
+                asks: op == Op::Leave,
                 done: false,
             }
         };
         let each = |parts: Vec<Program>| parts.into_iter().map(|part| self.work(part));
         let in_sequence = |parts: Vec<Program>| self.work(Op::Seq.of(parts));
         match op {
-            Op::Wait => {
+            Op::Wait | Op::Leave => {
                 let guard = begin();
                 poll_fn(|cx| self.poll_released(label, cx)).await;
                 guard.done(DONE);
             }
             Op::Request => self.slot.cancel(self.id),
-            Op::Ask => self.see(label, if is_cancelled() { TRUE } else { FALSE }),
+            Op::Ask => self.ask(label),
             Op::Listen => {
                 let guard = begin();
                 cancelled().await;
