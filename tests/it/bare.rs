@@ -91,6 +91,30 @@ fn cancelled_that_is_called_later_resolves_too() {
 }
 
 #[test]
+fn cancelled_that_resolves_at_once_makes_main_cooperative_too() {
+    for flavor in FLAVORS {
+        let log = Log::default();
+        let exit = run(&mut builder(flavor), async {
+            // Until then main has received nothing.
+            shield(async {
+                let job = aiorun::spawn_blocking(|| {
+                    tokio::runtime::Handle::current().block_on(cancelled());
+                });
+                aiorun::stop();
+                job.await.unwrap();
+                let bare = tokio::spawn(async { cancelled().now_or_never().is_some() });
+                assert!(bare.await.unwrap());
+            })
+            .await;
+            give_way().await;
+            log.say("to its end");
+        });
+        assert_eq!(log.lines(), ["to its end"]);
+        assert_eq!(exit.report.tasks.cancelled, 0);
+    }
+}
+
+#[test]
 fn cancelled_that_is_never_polled_leaves_main_as_it_is() {
     for flavor in FLAVORS {
         let log = Log::default();

@@ -1,18 +1,22 @@
 //! `catch_cancel`: who catches a cancellation, and what happens to the rest of the task.
 
 use std::error::Error;
-use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aiorun::{Builder, Cancelled, Flavor, Handle, JoinHandle, Phase, catch_cancel, shield};
+use aiorun::{
+    Builder, Cancellation, Cancelled, Flavor, Handle, JoinHandle, Phase, cancelled, catch_cancel,
+    is_cancelled, shield,
+};
 use futures::future::{FutureExt as _, join_all, poll_fn};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 
 use crate::request::{
-    By, caught, finished, hearing_of_it, info, knowing_itself, marked, requested, suspended, ways,
+    By, ELSEWHERE, begun, caught, finished, hearing_of_it, info, knowing_itself, marked, requested,
+    requested_after, suspended, ways,
 };
 use crate::trial::{
     FLAVORS, Log, OnDrop, SHORT, attempt, builder, checked, error_text, forever, give_way,
@@ -507,6 +511,31 @@ fn one_that_was_dropped_half_way_catches_nothing() {
 }
 
 #[test]
+fn the_destructors_of_one_that_was_dropped_half_way_ask_in_its_scope() {
+    for flavor in FLAVORS {
+        passes(&mut builder(flavor), async {
+            let (asked, was_asked) = oneshot::channel();
+            let asks = OnDrop::new(|| asked.send(is_cancelled()).unwrap());
+            let task = aiorun::spawn(async {
+                let half_way = catch_cancel(async {
+                    let _asks = asks;
+                    forever().await;
+                });
+                assert!(half_way.now_or_never().is_none());
+                forever().await;
+            });
+            assert!(!was_asked.await.unwrap());
+            suspended(task.id()).await;
+            let info = info(task.id());
+            assert!(!info.cooperative && info.asked.is_none(), "{info:?}");
+            task.cancel();
+            assert!(task.await.unwrap_err().is_cancelled());
+            aiorun::stop();
+        });
+    }
+}
+
+#[test]
 fn ones_that_are_dropped_out_of_order_leave_the_others_right() {
     for (flavor, by) in ways() {
         let (ended, _) = requested(flavor, by, async {
@@ -583,6 +612,125 @@ fn one_that_was_made_outside_belongs_to_who_polls_it() {
         let outside = catch_cancel(forever());
         let (ended, _) = requested(flavor, by, outside);
         assert!(ended.unwrap().is_err());
+    }
+}
+
+#[test]
+fn one_that_was_first_polled_elsewhere_belongs_to_the_task_it_moves_to() {
+    for (flavor, by) in ways() {
+        for elsewhere in ELSEWHERE {
+            let (moved, is_moved) = oneshot::channel();
+            let (ended, exit) = requested_after(flavor, by, is_moved, async move {
+                let moving = Box::pin(catch_cancel(forever()));
+                let moving = begun(elsewhere, moving).await;
+                moved.send(()).unwrap();
+                moving.await.is_err()
+            });
+            assert!(matches!(ended, Ok(true)), "{elsewhere:?} {ended:?}");
+            assert_eq!(exit.report.tasks.caught, 1);
+        }
+    }
+}
+
+type UnderWay = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+fn is_pending(one: &mut UnderWay) -> bool {
+    one.as_mut().now_or_never().is_none()
+}
+
+/// What is under way when its task ends, and lives on.
+struct Leftovers {
+    catches: [UnderWay; 4],
+    shields: [UnderWay; 2],
+    listener: Cancellation,
+}
+
+impl Leftovers {
+    fn new() -> Self {
+        let mut left = Self {
+            catches: std::array::from_fn(|_| Box::pin(caught()) as _),
+            shields: std::array::from_fn(|_| Box::pin(shield(forever()).map(|()| false)) as _),
+            listener: cancelled(),
+        };
+        assert!(left.catches.iter_mut().all(is_pending));
+        assert!(left.shields.iter_mut().all(is_pending));
+        assert!((&mut left.listener).now_or_never().is_none());
+        left
+    }
+
+    /// Does with them whatever may be done, and returns a catch.
+    fn dispersed(self) -> UnderWay {
+        let [dropped, mut polled, mut forgotten, kept] = self.catches;
+        drop(dropped);
+        assert!(is_pending(&mut polled) && is_pending(&mut forgotten));
+        drop(polled);
+        std::mem::forget(forgotten);
+        let [dropped, mut polled] = self.shields;
+        drop(dropped);
+        assert!(is_pending(&mut polled));
+        kept
+    }
+}
+
+#[test]
+fn what_a_run_has_left_does_no_harm_in_the_next_one() {
+    for flavor in FLAVORS {
+        let mut left = None;
+        for round in 0..10 {
+            let old: Option<Leftovers> = left.take();
+            let exit = run(&mut builder(flavor), async {
+                if let Some(mut old) = old {
+                    let (hand_over, handed_over) = oneshot::channel();
+                    let heir = aiorun::spawn(async {
+                        assert!((&mut old.listener).now_or_never().is_some());
+                        hand_over.send(old.dispersed()).unwrap_or_default();
+                    });
+                    heir.await.unwrap();
+                    let catches = aiorun::spawn(handed_over.await.unwrap());
+                    suspended(catches.id()).await;
+                    let plain = aiorun::spawn(forever());
+                    suspended(plain.id()).await;
+                    plain.cancel();
+                    assert!(plain.await.unwrap_err().is_cancelled());
+                    assert!(!catches.is_finished());
+                    catches.cancel();
+                    assert!(catches.await.unwrap());
+                }
+                left = aiorun::spawn(async { Some(Leftovers::new()) })
+                    .await
+                    .unwrap();
+                aiorun::stop();
+            });
+            assert_eq!(exit.report.tasks.caught, u64::from(round > 0));
+        }
+    }
+}
+
+/// On one thread, so that it is the place of the first that the second gets.
+#[test]
+fn what_a_task_has_left_is_none_of_its_successors() {
+    for flavor in [Flavor::CurrentThread, Flavor::Local] {
+        passes(&mut builder(flavor), async {
+            let first = aiorun::spawn(async { Leftovers::new() });
+            let left = first.await.unwrap();
+            let (release, released) = oneshot::channel();
+            let second = aiorun::spawn(async {
+                let caught = catch_cancel(async {
+                    shield(released).await.unwrap();
+                    forever().await;
+                });
+                caught.await.is_err()
+            });
+            suspended(second.id()).await;
+            second.cancel();
+            give_way().await;
+            drop(left);
+            give_way().await;
+            assert!(!second.is_finished());
+            release.send(()).unwrap();
+            assert!(second.await.unwrap());
+            aiorun::stop();
+        });
     }
 }
 
@@ -1014,17 +1162,6 @@ fn a_mark_is_no_outcome() {
         assert_eq!((tasks.completed, tasks.failed, tasks.panicked), (2, 1, 1));
         assert_eq!((tasks.spawned, tasks.caught), (4, 3));
     }
-}
-
-#[test]
-fn the_types_go_everywhere() {
-    fn everywhere<T: Error + Clone + Debug + Send + Sync + Unpin + 'static>() {}
-    fn send_sync<T: Send + Sync + Debug>(_: &T) {}
-    everywhere::<Cancelled>();
-    send_sync(&catch_cancel(std::future::ready(())));
-    send_sync(&shield(std::future::ready(())));
-    send_sync(&aiorun::checkpoint());
-    send_sync(&aiorun::cancelled());
 }
 
 #[test]

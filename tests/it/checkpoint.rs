@@ -1,9 +1,12 @@
 //! `checkpoint`: a place where a cancellation is received.
 
+use std::task::Poll;
+
 use aiorun::{
     Flavor, Handle, JoinHandle, cancelled, catch_cancel, checkpoint, is_cancelled, shield,
 };
-use futures::future::{FutureExt as _, join_all};
+use futures::future::{FutureExt as _, join_all, poll_fn};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::oneshot;
 
 use crate::request::{By, finished, knowing_itself, marked, ways};
@@ -140,6 +143,99 @@ fn in_a_crowd_it_works_under_wakers_of_its_own() {
         });
         assert_eq!(lines, ["true"]);
     }
+}
+
+#[test]
+fn in_futures_unordered_a_plain_task_is_dropped_there() {
+    for flavor in FLAVORS {
+        let (lines, exit) = requests_itself(flavor, async |own, log| {
+            let crowd: FuturesUnordered<_> = (0..10)
+                .map(async |number| {
+                    tokio::task::yield_now().await;
+                    if number > 0 {
+                        forever().await;
+                    }
+                    own.cancel();
+                    log.say("before");
+                    checkpoint().await;
+                    log.say("after");
+                })
+                .collect();
+            crowd.count().await;
+        });
+        assert_eq!(lines, ["before"]);
+        assert_eq!(exit.report.tasks.cancelled, 1);
+    }
+}
+
+/// As crowds do with whoever has woken itself: nobody is suspended in between.
+#[test]
+fn polled_again_in_the_same_poll_of_the_task_it_is_not_passed() {
+    for flavor in FLAVORS {
+        let (lines, exit) = requests_itself(flavor, async |own, log| {
+            own.cancel();
+            let mut passing = checkpoint();
+            let several_times = poll_fn(|cx| {
+                for _ in 0..5 {
+                    assert!(passing.poll_unpin(cx).is_pending());
+                }
+                log.say("pending");
+                Poll::<()>::Pending
+            });
+            several_times.await;
+        });
+        assert_eq!(lines, ["pending"]);
+        assert_eq!(exit.report.tasks.cancelled, 1);
+    }
+}
+
+/// Somebody who blocks the task until the checkpoint is passed waits for what cannot be: that the
+/// task is suspended meanwhile.
+#[test]
+fn where_the_task_is_blocked_it_is_passed() {
+    for flavor in FLAVORS {
+        let (lines, exit) = requests_itself(flavor, async |own, log| {
+            own.cancel();
+            for _ in 0..2 {
+                let mut passing = checkpoint();
+                while (&mut passing).now_or_never().is_none() {}
+                log.say("passed");
+            }
+            checkpoint().await;
+            log.say("after");
+        });
+        assert_eq!(lines, ["passed", "passed"]);
+        assert_eq!(exit.report.tasks.cancelled, 1);
+    }
+}
+
+#[test]
+fn where_tokio_blocks_the_task_in_place_it_is_passed() {
+    let log = Log::default();
+    let of_task = log.clone();
+    let exit = run(&mut builder(Flavor::MultiThread), async {
+        let (begun, has_begun) = oneshot::channel();
+        let (go, gone) = oneshot::channel();
+        let task = aiorun::spawn(async move {
+            begun.send(()).unwrap();
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(async {
+                    gone.await.unwrap();
+                    checkpoint().await;
+                    of_task.say("passed");
+                });
+            });
+            checkpoint().await;
+            of_task.say("after");
+        });
+        has_begun.await.unwrap();
+        task.cancel();
+        go.send(()).unwrap();
+        assert!(task.await.unwrap_err().is_cancelled());
+        aiorun::stop();
+    });
+    assert_eq!(log.lines(), ["passed"]);
+    assert_eq!(exit.report.tasks.cancelled, 1);
 }
 
 /// Computes, and awaits nothing but the place to stop.

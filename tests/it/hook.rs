@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use aiorun::{Handle, HookReport, Phase, RunError};
+use aiorun::{Handle, HookReport, Phase, RunError, shield};
+use futures::FutureExt as _;
+use tokio::sync::oneshot;
 
-use crate::trial::{FLAVORS, Log, OnDrop, attempt, builder, error_text, forever, give_way, run};
+use crate::trial::{
+    FLAVORS, Log, OnDrop, attempt, builder, error_text, forever, give_way, reach, run,
+};
 
 fn names(hooks: &[HookReport]) -> Vec<&str> {
     hooks.iter().map(HookReport::name).collect()
@@ -71,7 +75,7 @@ fn one_that_was_registered_late_runs() {
             }),
             async move {
                 aiorun::shutdown_waits_for(async move {
-                    crate::trial::reach(Phase::Cancelling).await;
+                    reach(Phase::Cancelling).await;
                     aiorun::on_exit("of a task", async move {
                         of_main.say("task");
                         aiorun::on_exit("of a hook", async move { of_main.say("hook") });
@@ -83,6 +87,40 @@ fn one_that_was_registered_late_runs() {
         assert_eq!(log.lines(), ["task", "hook", "callback"]);
         let order = ["of a task", "of a hook", "of the callback"];
         assert_eq!(names(&exit.report.hooks), order);
+    }
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the last to be waited for is a bare task"
+)]
+fn one_that_is_registered_while_the_last_shield_is_waited_for_runs() {
+    for flavor in FLAVORS {
+        let log = Log::default();
+        let of_main = log.clone();
+        let exit = run(&mut builder(flavor), async move {
+            let (begun, has_begun) = oneshot::channel();
+            aiorun::on_exit("first", async { has_begun.await.unwrap() });
+            tokio::spawn(async move {
+                reach(Phase::Cancelling).await;
+                let last = shield(async move {
+                    begun.send(()).unwrap();
+                    // Until none begins any more, which is when all hooks have run.
+                    while shield(async {}).now_or_never().is_some() {
+                        tokio::task::yield_now().await;
+                    }
+                    aiorun::on_exit("late", async move {
+                        give_way().await;
+                        of_main.say("late");
+                    });
+                });
+                last.await;
+            });
+            aiorun::stop();
+        });
+        assert_eq!(names(&exit.report.hooks), ["first", "late"]);
+        assert_eq!(log.lines(), ["late"]);
     }
 }
 

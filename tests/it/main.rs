@@ -5,6 +5,7 @@
 #![cfg(all(feature = "macros", feature = "multi-thread", feature = "signals"))]
 
 mod attribute;
+mod auto_traits;
 mod bare;
 mod callback;
 mod cancellation;

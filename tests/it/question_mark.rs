@@ -5,9 +5,10 @@ use std::fmt::{self, Debug};
 use std::io;
 use std::process::{ExitCode, Termination};
 
+use aiorun::task::{State, TaskInfo};
 use aiorun::{
-    Cancelled, Exit, Flavor, JoinError, Phase, RunError, StopReason, cancelled, catch_cancel,
-    shield,
+    Cancelled, Exit, Flavor, Handle, JoinError, Phase, RunError, StopReason, cancelled,
+    catch_cancel, shield,
 };
 use futures::future::{FutureExt as _, try_join_all};
 use tokio::sync::oneshot;
@@ -478,6 +479,60 @@ fn what_a_plain_child_has_received_is_passed_on_too() {
     }
 }
 
+/// Lets thousands of children catch the shutdown, reads all, and keeps what `keeps` takes.
+async fn of_thousands(keeps: impl Fn(usize) -> bool) -> Vec<Cancelled> {
+    const CHILDREN: usize = 2000;
+    let children: Vec<_> = (0..CHILDREN).map(|_| aiorun::spawn(itself())).collect();
+    let waits = |task: &TaskInfo| matches!(task.state, State::Suspended);
+    while Handle::current().tasks().into_iter().filter(waits).count() < CHILDREN {
+        tokio::task::yield_now().await;
+    }
+    aiorun::stop();
+    let mut read = 0;
+    let mut kept = Vec::new();
+    let reading = async {
+        // One after the other, so that most of what was read is gone when the next one comes.
+        for child in children {
+            let received = child.await.unwrap().unwrap_err();
+            if keeps(read) {
+                kept.push(received);
+            }
+            read += 1;
+        }
+    };
+    shield(reading).await;
+    assert_eq!(read, CHILDREN);
+    kept
+}
+
+#[test]
+fn of_thousands_that_were_read_one_that_is_kept_is_enough() {
+    for flavor in FLAVORS {
+        for kept in [0, 7, 1000, 1999] {
+            let exit = run(&mut builder(flavor), async move {
+                let kept = of_thousands(|number| number == kept).await;
+                Err::<(), _>(kept)
+            });
+            let tasks = exit.report.tasks;
+            assert_eq!(exit.reason, StopReason::Stop);
+            assert_eq!((tasks.caught, tasks.cancelled, tasks.failed), (2000, 1, 0));
+        }
+    }
+}
+
+#[test]
+fn thousands_that_were_read_and_are_gone_do_not_count() {
+    for flavor in FLAVORS {
+        let exit = attempt(&mut builder(flavor), async {
+            let kept = of_thousands(|_| false).await;
+            Err::<(), _>(kept)
+        });
+        assert!(matches!(exit.error, Some(RunError::MainFailed)));
+        let tasks = exit.report.tasks;
+        assert_eq!((tasks.caught, tasks.cancelled, tasks.failed), (2000, 0, 1));
+    }
+}
+
 #[test]
 fn what_a_child_has_received_alone_is_a_failure_of_its_reader() {
     for flavor in FLAVORS {
@@ -588,6 +643,23 @@ fn from_the_callback() {
                 let child = aiorun::spawn(forever());
                 child.cancel();
                 child.await?;
+                Ok::<_, BoxError>(())
+            }),
+            async { aiorun::stop() },
+        );
+        let tasks = exit.report.tasks;
+        assert_eq!((tasks.completed, tasks.cancelled, tasks.failed), (1, 2, 0));
+    }
+}
+
+#[test]
+fn from_the_callback_on_the_blocking_pool() {
+    for flavor in FLAVORS {
+        let exit = run(
+            builder(flavor).shutdown_callback(|| {
+                let child = aiorun::spawn(forever());
+                child.cancel();
+                tokio::runtime::Handle::current().block_on(child)?;
                 Ok::<_, BoxError>(())
             }),
             async { aiorun::stop() },

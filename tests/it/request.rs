@@ -2,12 +2,13 @@
 //! requests that race against something else.
 
 use std::hint;
+use std::pin::Pin;
 use std::sync::Barrier;
 use std::thread;
 
 use aiorun::task::{Id, State, TaskInfo};
 use aiorun::{Exit, Flavor, Handle, JoinError, JoinHandle, catch_cancel};
-use futures::FutureExt as _;
+use futures::future::{FutureExt as _, lazy};
 use tokio::sync::oneshot;
 
 use crate::trial::{FLAVORS, OnDrop, builder, forever, run};
@@ -145,6 +146,36 @@ where
     let id = task.id();
     give.send(task).expect("a task that waits");
     id
+}
+
+/// Where something may be polled that then moves into a task of ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Elsewhere {
+    Thread,
+    Bare,
+    Job,
+}
+
+pub(crate) const ELSEWHERE: [Elsewhere; 3] = [Elsewhere::Thread, Elsewhere::Bare, Elsewhere::Job];
+
+/// Polls a future once, and gives it back.
+pub(crate) async fn begun<F>(elsewhere: Elsewhere, mut future: Pin<Box<F>>) -> Pin<Box<F>>
+where
+    F: Future + Send + 'static,
+{
+    let begin = move || {
+        assert!(future.as_mut().now_or_never().is_none());
+        future
+    };
+    match elsewhere {
+        Elsewhere::Thread => thread::spawn(begin).join().unwrap(),
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a bare task is one of the places"
+        )]
+        Elsewhere::Bare => tokio::spawn(lazy(|_| begin())).await.unwrap(),
+        Elsewhere::Job => aiorun::spawn_blocking(begin).await.unwrap(),
+    }
 }
 
 /// Starts a task that a shutdown drops, and calls something then: all tasks are marked by that time.

@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::request::{
-    By, ROUNDS, hearing_of_it, info, knowing_itself, race, requested, requested_after, suspended,
-    ways,
+    By, ELSEWHERE, ROUNDS, begun, hearing_of_it, info, knowing_itself, race, requested,
+    requested_after, suspended, ways,
 };
 use crate::trial::{
     FLAVORS, Log, SHORT, attempt, builder, checked, error_text, forever, give_way, on_a_runtime,
@@ -320,6 +320,29 @@ fn one_that_was_moved_half_way_covers_who_polls_it() {
             assert_eq!(second.await.unwrap().unwrap(), 7);
             aiorun::stop();
         });
+    }
+}
+
+#[test]
+fn one_that_was_first_polled_elsewhere_covers_the_task_it_moves_to() {
+    for (flavor, by) in ways() {
+        for elsewhere in ELSEWHERE {
+            let log = Log::default();
+            let of_task = log.clone();
+            let (moved, is_moved) = oneshot::channel();
+            let (ended, _) = hearing_of_it(flavor, by, is_moved, async move |requested| {
+                let moving = Box::pin(shield(async move {
+                    requested.await.unwrap();
+                    give_way().await;
+                    of_task.say("saved");
+                }));
+                let moving = begun(elsewhere, moving).await;
+                moved.send(()).unwrap();
+                moving.await;
+            });
+            assert!(ended.is_ok(), "{elsewhere:?} {ended:?}");
+            assert_eq!(log.lines(), ["saved"]);
+        }
     }
 }
 

@@ -4,10 +4,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use aiorun::{Builder, Exit, Handle, Phase, RunError, StopReason};
+use aiorun::{Builder, Exit, Handle, Phase, RunError, StopReason, shield};
 use tokio::sync::oneshot;
 
-use crate::trial::{Log, Watchdog, checked, forever, give_way, on_a_runtime};
+use crate::trial::{Log, Watchdog, checked, forever, give_way, on_a_runtime, reach};
 
 /// Both kinds of runtime that one may own.
 fn everywhere<T>(body: impl AsyncFn() -> T) {
@@ -112,6 +112,36 @@ fn one_after_the_other() {
             .await;
             assert_eq!(exit.report.tasks.spawned, round + 1);
         }
+    });
+}
+
+/// What the owner's tasks shield when our tasks are being cancelled is in nobody's way: the runtime
+/// goes on, and so do they.
+#[test]
+fn late_shields_of_the_owner_are_not_waited_for() {
+    everywhere(async || {
+        let (release, released) = oneshot::channel();
+        let mut owners = None;
+        let exit = supervised(async {
+            let (begun, has_begun) = oneshot::channel();
+            owners = Some(tokio::spawn(async {
+                reach(Phase::Cancelling).await;
+                shield(async {
+                    begun.send(()).unwrap();
+                    released.await.unwrap()
+                })
+                .await
+            }));
+            aiorun::shutdown_waits_for(has_begun);
+            aiorun::stop();
+        })
+        .await;
+        assert!(exit.error.is_none(), "{:?}", exit.error);
+        assert_eq!(exit.report.refused.len(), 0);
+        let owners = owners.unwrap();
+        assert!(!owners.is_finished());
+        release.send(7).unwrap();
+        assert_eq!(owners.await.unwrap(), 7);
     });
 }
 

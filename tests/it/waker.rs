@@ -2,19 +2,24 @@
 //! another worker.
 
 use std::pin::Pin;
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use aiorun::{Cancelled, Flavor, catch_cancel};
-use futures::future::join_all;
+use aiorun::{
+    Builder, Cancelled, Flavor, Handle, Phase, cancelled, catch_cancel, is_cancelled, shield,
+};
+use futures::future::{FutureExt as _, join_all, poll_fn};
 use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::request::{By, caught, requested, requested_after, suspended, ways};
-use crate::trial::{FLAVORS, Log, builder, forever, passes, paused, run};
+use crate::trial::{
+    FLAVORS, Log, builder, checked, forever, on_a_runtime, passes, paused, reach, run,
+};
 
 #[test]
 fn in_futures_unordered_each_catches() {
@@ -279,9 +284,9 @@ fn moved_to_another_worker_it_catches() {
         suspended(task.id()).await;
         // Both workers are held, and whoever is on the other one wakes the task there.
         let both = Arc::new(Barrier::new(2));
-        let open = Arc::new(std::sync::Mutex::new(Some(open)));
+        let open = Arc::new(Mutex::new(Some(open)));
         let (release, released) = mpsc::channel::<()>();
-        let released = Arc::new(std::sync::Mutex::new(released));
+        let released = Arc::new(Mutex::new(released));
         for _ in 0..2 {
             let (both, open, released) = (both.clone(), open.clone(), released.clone());
             aiorun::spawn(async move {
@@ -300,4 +305,257 @@ fn moved_to_another_worker_it_catches() {
         assert!(task.await.unwrap());
         aiorun::stop();
     });
+}
+
+// --- wakers that do more than wake ---------------------------------------------------------------
+
+/// A waker that calls something.
+struct Calls<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Calls<F> {
+    fn waker(call: F) -> Waker {
+        Arc::new(Self(call)).into()
+    }
+}
+
+impl<F: Fn() + Send + Sync + 'static> Wake for Calls<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+type Waits = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[track_caller]
+fn waits_with(waker: &Waker, one: &mut Waits) {
+    let polled = one.as_mut().poll(&mut Context::from_waker(waker));
+    assert!(polled.is_pending());
+}
+
+/// Three that the shutdown tells.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "listeners of a bare task are told by the shutdown"
+)]
+async fn of_a_bare_task() -> [Waits; 3] {
+    let bare = tokio::spawn(async { std::array::from_fn(|_| Box::pin(cancelled()) as _) });
+    bare.await.unwrap()
+}
+
+/// Three that are told of one thing, by a task, by the shutdown, and when it begins.
+async fn who_waits() -> [[Waits; 3]; 3] {
+    let (give, given) = oneshot::channel();
+    aiorun::spawn(async {
+        let own = cancelled();
+        let others: [Waits; 3] = std::array::from_fn(|_| Box::pin(cancelled()) as _);
+        give.send(others).unwrap_or_default();
+        own.await;
+    });
+    let of_main = std::array::from_fn(|_| Box::pin(aiorun::stopping().map(drop)) as _);
+    [given.await.unwrap(), of_a_bare_task().await, of_main]
+}
+
+#[test]
+fn one_that_panics_is_at_nobodys_cost() {
+    for flavor in FLAVORS {
+        let log = Log::default();
+        let mut kept = Vec::new();
+        let exit = run(&mut builder(flavor), async {
+            for mut three in who_waits().await {
+                let log = log.clone();
+                let woken = Calls::waker(move || log.say("woken"));
+                waits_with(&woken, &mut three[0]);
+                waits_with(&Calls::waker(|| panic!("a waker")), &mut three[1]);
+                waits_with(&woken, &mut three[2]);
+                kept.push(three);
+            }
+            aiorun::shutdown_waits_for(async {
+                reach(Phase::Cancelling).await;
+                join_all(of_a_bare_task().await).await;
+            });
+            aiorun::stop();
+        });
+        assert_eq!(log.lines(), ["woken"; 6]);
+        // Nobody was dropped for it, and who comes later is told too.
+        assert_eq!(exit.report.tasks.completed, 3);
+    }
+}
+
+#[test]
+fn one_that_polls_and_drops_in_place_finds_everything_open() {
+    for flavor in FLAVORS {
+        let log = Log::default();
+        let mut kept = Vec::new();
+        passes(&mut builder(flavor), async {
+            for [mut one, mut polled, mut dropped] in who_waits().await {
+                // They have a place in the list that is being walked.
+                waits_with(Waker::noop(), &mut polled);
+                waits_with(Waker::noop(), &mut dropped);
+                let others = Mutex::new(Some((polled, dropped)));
+                let log = log.clone();
+                let in_place = Calls::waker(move || {
+                    if let Some((polled, dropped)) = others.lock().unwrap().take() {
+                        drop(dropped);
+                        log.say(format!("{:?}", polled.now_or_never()));
+                    }
+                });
+                waits_with(&in_place, &mut one);
+                kept.push(one);
+            }
+            aiorun::stop();
+        });
+        assert_eq!(log.lines(), ["Some(())"; 3]);
+    }
+}
+
+/// As an executor does that polls where it is woken.
+struct Executor(Mutex<Option<Waits>>);
+
+impl Executor {
+    fn run(self: &Arc<Self>) {
+        let waker = Arc::clone(self).into();
+        let mut place = self.0.lock().unwrap();
+        if let Some(one) = place.as_mut() {
+            let polled = one.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_ready() {
+                *place = None;
+            }
+        }
+    }
+}
+
+impl Wake for Executor {
+    fn wake(self: Arc<Self>) {
+        self.run();
+    }
+}
+
+#[test]
+fn one_that_owns_what_it_wakes_may_drop_it() {
+    for flavor in FLAVORS {
+        let log = Log::default();
+        passes(&mut builder(flavor), async {
+            for one in who_waits().await.into_iter().flatten() {
+                let log = log.clone();
+                let told = async move {
+                    one.await;
+                    log.say("told");
+                };
+                Arc::new(Executor(Mutex::new(Some(Box::pin(told))))).run();
+            }
+            aiorun::stop();
+        });
+        assert_eq!(log.lines(), ["told"; 9]);
+    }
+}
+
+/// A waker that owns parts of the task that is running. They go with its last clone.
+fn owner(log: &Log) -> Waker {
+    let mut parts: [Waits; 3] = [
+        Box::pin(cancelled()),
+        Box::pin(catch_cancel(forever()).map(drop)),
+        Box::pin(shield(forever())),
+    ];
+    for part in &mut parts {
+        waits_with(Waker::noop(), part);
+    }
+    let parts = Mutex::new((parts, log.on_drop("dropped")));
+    Calls::waker(move || drop(parts.lock().unwrap()))
+}
+
+#[test]
+fn one_whose_last_clone_is_dropped_with_a_scope_may_own_others() {
+    for flavor in FLAVORS {
+        let log = Log::default();
+        let of_task = log.clone();
+        passes(&mut builder(flavor), async move {
+            let task = aiorun::spawn(async move {
+                let catch: Waits = Box::pin(catch_cancel(forever()).map(drop));
+                let listener: Waits = Box::pin(cancelled());
+                for mut one in [catch, listener] {
+                    waits_with(&owner(&of_task), &mut one);
+                    of_task.say("another one comes");
+                    waits_with(&owner(&of_task), &mut one);
+                    of_task.say("it goes");
+                    drop(one);
+                }
+                of_task.say("the end");
+            });
+            task.await.unwrap();
+            aiorun::stop();
+        });
+        let each = ["another one comes", "dropped", "it goes", "dropped"];
+        assert_eq!(log.lines(), [&each[..], &each, &["the end"]].concat());
+    }
+}
+
+/// What happens between the mark of all tasks and the wake of the others.
+struct Meanwhile {
+    handle: mpsc::Receiver<Handle>,
+    run: Option<Handle>,
+    tell: Option<mpsc::Sender<()>>,
+    done: mpsc::Receiver<()>,
+}
+
+impl Meanwhile {
+    fn on_wake(&mut self) {
+        if self.run.is_none() {
+            self.run = self.handle.try_recv().ok();
+        }
+        let cancelling = |run: &Handle| run.phase() == Phase::Cancelling;
+        if self.run.as_ref().is_some_and(cancelling)
+            && let Some(tell) = self.tell.take()
+        {
+            tell.send(()).unwrap();
+            self.done.recv().unwrap();
+        }
+    }
+}
+
+/// Main's waker is that of whoever drives `supervise`. It is the first to be woken here, when all are
+/// marked, and holds the walk up. What another task receives meanwhile, in the middle of a poll, is
+/// for all its parts.
+#[test]
+fn what_a_task_receives_between_the_mark_and_the_wake_reaches_all_its_parts() {
+    for _ in 0..10 {
+        let (hand, handle) = mpsc::channel();
+        let (tell, told) = mpsc::channel();
+        let (receive, done) = mpsc::channel();
+        let meanwhile = Arc::new(Mutex::new(Meanwhile {
+            handle,
+            run: None,
+            tell: Some(tell),
+            done,
+        }));
+        let exit = on_a_runtime(async {
+            let mut builder = Builder::new();
+            let mut supervised = Box::pin(builder.signals([]).supervise(async {
+                hand.send(Handle::current()).unwrap();
+                aiorun::spawn(async {
+                    let asks = async move {
+                        tokio::task::yield_now().await;
+                        aiorun::stop();
+                        told.recv().unwrap();
+                        assert!(is_cancelled());
+                        receive.send(()).unwrap();
+                    };
+                    let (caught, ()) = tokio::join!(biased; caught(), asks);
+                    assert!(caught);
+                });
+                forever().await;
+            }));
+            let drive = poll_fn(move |cx| {
+                let (outer, meanwhile) = (cx.waker().clone(), Arc::clone(&meanwhile));
+                let waker = Calls::waker(move || {
+                    meanwhile.lock().unwrap().on_wake();
+                    outer.wake_by_ref();
+                });
+                supervised.as_mut().poll(&mut Context::from_waker(&waker))
+            });
+            drive.await
+        });
+        let exit = checked(exit);
+        assert!(exit.is_success(), "{:?}", exit.error);
+        assert_eq!(exit.report.tasks.caught, 1);
+    }
 }

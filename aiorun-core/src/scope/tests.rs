@@ -25,7 +25,8 @@ fn real(case: &Case) -> Vec<Turn> {
 /// and indented what is seen of it, turn by turn. A turn begins with what happens to the task: it
 /// is asked to end by `cancel`, `shutdown`, `limit` or `abort`, or the part of that name is
 /// released. After a colon follows what that brings: `+a`, a part begins; `a=ok` or `a=err`, it
-/// ends; `-a`, it is dropped before. `leave` waits, and asks where it is dropped. `race` is short for `select(wait, catch(wait))`.
+/// ends; `-a`, it is dropped before. `leave` waits, and asks where it is dropped; `race` is short
+/// for `select(wait, catch(wait))`.
 #[track_caller]
 fn play(table: &str) {
     play_in(false, table);
@@ -244,6 +245,8 @@ fn who_asks_is_told_and_not_interrupted() {
             +a +b; cancel: -b a=err completed (caught)
         is told before it begins, with a catch: catch(wait) ask
             cancel: +a a=err c=true completed (caught)
+        is told before it begins, with a shield: join(shield(begin(catch(wait))), finish)
+            cancel: +a +b +c a=ok -c b=err completed (caught)
         is told before it begins, with something else: wait catch(wait)
             cancel: +a; a: a=ok +b +c; abort: -c -b cancelled
     ",
@@ -332,6 +335,9 @@ fn a_catch_that_is_dropped_before_it_yields_hands_back() {
             i: i=ok completed (caught)
         also when another was caught before: catch(wait) race wait
             +a +b; cancel: -b a=err +c +d +e; c cancel: c=ok -e -d +f -f cancelled (caught)
+        also when another was told twice before: begin(catch(wait)) wait finish race wait
+            +a +b +c; cancel:; cancel:; c: c=ok -b a=err +d +e +f;
+            d cancel: d=ok -f -e +g -g cancelled (caught)
     ",
     );
 }
@@ -342,8 +348,9 @@ fn a_catch_may_be_moved_out_of_the_one_around_it() {
         "
         which is over, and it yields elsewhere: catch(begin(catch(wait)) wait) finish
             +a +b +c +d; d: d=ok a=ok; cancel: -c b=err completed (caught)
-        it is now inside the next one: catch(catch(begin(catch(wait)) wait) wait finish)
-            +a +b +c +d +e; e: e=ok b=ok +f; cancel:; f: f=ok -d c=err a=ok completed (caught)
+        it is now inside the next one: catch(catch(begin(catch(wait)) wait) wait finish wait)
+            +a +b +c +d +e; e: e=ok b=ok +f; cancel:; f: f=ok -d c=err +g;
+            cancel: -g a=err completed (caught)
         it is dropped elsewhere: catch(begin(catch(wait)) begin(wait) wait)
             +a +b +c +d -c -b +e; cancel: -e a=err -d completed (caught)
     ",
@@ -404,6 +411,8 @@ fn at_the_limit_it_ends_whatever_it_is_doing() {
             +a; cancel: a=ok +b; limit: -b refused
         it cleans up: catch(wait) wait
             +a +b; cancel: -b a=err +c; cancel limit: -c refused (caught)
+        also where it entered a catch too late: request catch(wait) wait
+            +a a=err +c; cancel limit: -c refused (caught)
     ",
     );
 }

@@ -25,8 +25,9 @@ pub(super) fn run(case: &Case) -> Vec<Turn> {
         if ended.is_some() {
             task.is_dropped_outside = events.iter().any(|event| matches!(event, Event::Abort));
             root.end(&mut task, DROPPED);
-            let begun = task.begun.take();
-            begun.map(|mut begun| begun.end(&mut task, DROPPED));
+            if let Some(mut begun) = task.begun.take() {
+                begun.end(&mut task, DROPPED);
+            }
         }
         turns.push(Turn {
             seen: std::mem::take(&mut task.log),
@@ -52,9 +53,9 @@ struct Task {
     scopes: Vec<Scope>,
     /// The scope whose code is running.
     current: usize,
-    /// The cancellations that were received, and whether each is *settled*: somebody has taken it
-    /// up, or it is pending again.
-    settled: Vec<bool>,
+    /// What was received last is nobody's yet. It stands for those before, for whoever was told of
+    /// them and is alive was told again.
+    unsettled: bool,
     caught: bool,
     released: Vec<usize>,
     /// In the pocket: the scope to which a `cancelled()` is bound, and a program.
@@ -77,8 +78,6 @@ struct Scope {
     cooperative: bool,
     /// It is to yield `Err`.
     fired: bool,
-    /// How many cancellations had been received when it was entered.
-    entered: usize,
 }
 
 impl Task {
@@ -165,17 +164,10 @@ impl Task {
             taken_up |= scope.cooperative;
             scope.fired |= index != ROOT && !parents.contains(&index) && !scope.cooperative;
         }
-        self.settled.push(taken_up);
+        self.unsettled = !taken_up;
         self.pending = false;
         self.changes += 1;
         taken_up || !parents.is_empty()
-    }
-
-    /// Whoever is in the scope knows.
-    fn take_up(&mut self, scope: usize) {
-        let scope = &mut self.scopes[scope];
-        scope.fired = false;
-        self.settled[scope.entered..].fill(true);
     }
 
     fn cooperate(&mut self) -> usize {
@@ -210,7 +202,6 @@ impl Task {
     fn enter_catch(&mut self) -> usize {
         self.scopes.push(Scope {
             parent: self.current,
-            entered: self.settled.len(),
             ..Scope::default()
         });
         if self.may_receive() {
@@ -226,16 +217,11 @@ impl Task {
         // It may be over before those inside, where they were moved elsewhere.
         let inside = self.scopes.iter_mut().filter(|it| it.parent == catch);
         inside.for_each(|it| it.parent = parent);
-        if !self.scopes[catch].fired {
-            return;
-        }
         // What it was to yield is pending again, unless somebody else has it, or will.
-        for received in self.scopes[catch].entered..self.settled.len() {
-            let will = |other: &Scope| other.fired && other.entered <= received;
-            if !self.settled[received] && !self.catches().any(will) {
-                self.settled[received] = true;
-                self.pending = true;
-            }
+        let others = self.catches().any(|other| other.fired);
+        if self.scopes[catch].fired && self.unsettled && !others {
+            self.unsettled = false;
+            self.pending = true;
         }
     }
 
@@ -284,7 +270,8 @@ impl Node {
         let fired = self.op == Op::Catch && task.scopes[self.scope].fired;
         if self.state != State::Over && fired {
             self.end_parts(task);
-            task.take_up(self.scope);
+            task.scopes[self.scope].fired = false;
+            task.unsettled = false;
             task.caught = true;
             self.end(task, CAUGHT);
         } else if self.go_on(task) {
@@ -332,9 +319,13 @@ impl Node {
                 done
             }
             Op::Shield | Op::Seq | Op::Finish => parts.iter_mut().all(|part| part.poll(task)),
-            Op::Join(_) => parts
-                .iter_mut()
-                .fold(true, |done, part| part.poll(task) && done),
+            Op::Join(_) => {
+                let mut done = true;
+                for part in parts {
+                    done &= part.poll(task);
+                }
+                done
+            }
             Op::Select => parts.iter_mut().any(|part| part.poll(task)),
             Op::Begin => {
                 let mut begun = Self::new(&Op::Seq.of([]));

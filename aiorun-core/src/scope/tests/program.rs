@@ -76,12 +76,9 @@ impl Program {
         if matches!(self.op, Op::Wait | Op::Leave) {
             waits.push(label);
         }
-        let unseen = match self.op {
-            Op::Request | Op::Bind | Op::Seq | Op::Join(_) => true,
-            Op::Select | Op::Begin | Op::Finish => true,
-            _ => false,
-        };
-        let next = label + usize::from(!unseen);
+        let is_seen = !matches!(self.op, Op::Request | Op::Bind | Op::Begin | Op::Finish)
+            && !matches!(self.op, Op::Seq | Op::Join(_) | Op::Select);
+        let next = label + usize::from(is_seen);
         let parts = self.parts.iter_mut();
         parts.fold(next, |next, part| part.label_from(next, waits))
     }

@@ -256,7 +256,9 @@ impl World {
         self.released.borrow_mut().push(label);
         let is_it = |(waiting, _): &mut (usize, Waker)| *waiting == label;
         let woken: Vec<_> = self.waiting.borrow_mut().extract_if(.., is_it).collect();
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in woken {
+            waker.wake();
+        }
     }
 
     fn poll_released(&self, label: usize, cx: &mut Context<'_>) -> Poll<()> {
@@ -331,7 +333,7 @@ impl World {
             Op::Join(Wakers::Own) => join_woken(each(parts).collect()).await,
             Op::Join(Wakers::Unordered) => {
                 let parts: FuturesUnordered<_> = each(parts).collect();
-                parts.collect().await
+                parts.collect::<()>().await;
             }
             Op::Select => drop(select_all(each(parts)).await),
             Op::Begin => {
