@@ -240,6 +240,19 @@ fn here() -> Place {
 }
 
 impl Task {
+    /// One that was polled once.
+    fn started() -> Self {
+        let (registry, epoch) = registry();
+        let (slot, _) = reserve(registry, epoch, None, 0);
+        let task = Self::new(slot);
+        assert_eq!(task.poll(), Verdict::Poll);
+        task
+    }
+
+    fn id(&self) -> Id {
+        self.slot.origin().expect("it lives").id
+    }
+
     fn waker(&self) -> Waker {
         Arc::clone(&self.alarm).into()
     }
@@ -305,10 +318,8 @@ impl Drop for HeldCatch {
 #[test]
 fn a_request_and_the_beginning_of_a_catch() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, id) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let (slot, id) = (task.slot, task.id());
         let canceller = thread::spawn(move || slot.cancel(id));
         let catch = task.begin_catch();
         let mut end = task.run_with(&catch);
@@ -327,10 +338,8 @@ fn a_request_and_the_beginning_of_a_catch() {
 #[test]
 fn a_request_and_the_end_of_a_catch() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, id) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let (slot, id) = (task.slot, task.id());
         let catch = task.begin_catch();
         let canceller = thread::spawn(move || slot.cancel(id));
         let end = task.run_with(&catch);
@@ -346,10 +355,8 @@ fn a_request_and_the_end_of_a_catch() {
 #[test]
 fn two_requests_and_a_catch() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, id) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let (slot, id) = (task.slot, task.id());
         let catch = task.begin_catch();
         let cancellers = [(); 2].map(|()| thread::spawn(move || slot.cancel(id)));
         let mut end = task.run_with(&catch);
@@ -373,10 +380,8 @@ fn two_requests_and_a_catch() {
 #[test]
 fn a_request_and_a_catch_that_is_dropped_on_another_thread() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, id) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let (slot, id) = (task.slot, task.id());
         let catch = task.begin_catch();
         let owner = thread::spawn(move || drop(catch));
         let canceller = thread::spawn(move || slot.cancel(id));
@@ -391,10 +396,8 @@ fn a_request_and_a_catch_that_is_dropped_on_another_thread() {
 #[test]
 fn a_request_and_the_end_of_the_last_shield() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, id) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let (slot, id) = (task.slot, task.id());
         let (scopes, shield) = slot.begin_shield(here());
         let canceller = thread::spawn(move || slot.cancel(id));
         assert!(!task.settle(), "it was cut");
@@ -409,10 +412,8 @@ fn a_request_and_the_end_of_the_last_shield() {
 #[test]
 fn a_request_and_a_shield_that_is_dropped_on_another_thread() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, id) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let (slot, id) = (task.slot, task.id());
         let (scopes, shield) = slot.begin_shield(here());
         let owner = thread::spawn(move || slot.end_shield(&scopes, shield));
         let canceller = thread::spawn(move || slot.cancel(id));
@@ -427,10 +428,8 @@ fn a_request_and_a_shield_that_is_dropped_on_another_thread() {
 #[test]
 fn a_cancellation_and_who_listens_on_another_thread() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, id) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let (slot, id) = (task.slot, task.id());
         let mut ear = slot.listen(here());
         slot.cancel(id);
         let listener = thread::spawn(move || {
@@ -449,10 +448,8 @@ fn a_cancellation_and_who_listens_on_another_thread() {
 #[test]
 fn the_end_of_a_task_and_who_listens_on_another_thread() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, _) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let slot = task.slot;
         let mut ear = slot.listen(here());
         let listener = thread::spawn(move || {
             let alarm = Arc::<Alarm>::default();
@@ -470,10 +467,9 @@ fn the_end_of_a_task_and_who_listens_on_another_thread() {
 #[test]
 fn what_is_left_of_a_task_and_the_next_one_in_its_slot() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, id) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let (slot, id) = (task.slot, task.id());
+        let registry = slot.registry();
         let catch = task.begin_catch();
         slot.cancel(id);
         assert_eq!(task.poll(), Verdict::Poll, "it has fired and not noticed");
@@ -483,7 +479,7 @@ fn what_is_left_of_a_task_and_the_next_one_in_its_slot() {
             drop(catch);
         });
         slot.free();
-        let (next, _) = reserve(registry, epoch, None, 0);
+        let (next, _) = reserve(registry, registry.epoch(), None, 0);
         assert!(std::ptr::eq(slot, next));
         let task = Task::new(next);
         assert_eq!(task.poll(), Verdict::Poll);
@@ -496,10 +492,9 @@ fn what_is_left_of_a_task_and_the_next_one_in_its_slot() {
 #[test]
 fn a_catch_that_begins_while_all_are_cancelled() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, _) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let slot = task.slot;
+        let registry = slot.registry();
         let control = thread::spawn(move || {
             registry.set_phase(Phase::Cancelling);
             registry.cancel_all();
@@ -519,10 +514,9 @@ fn a_catch_that_begins_while_all_are_cancelled() {
 #[test]
 fn a_catch_beside_one_that_begins_while_all_are_cancelled() {
     ::loom::model(|| {
-        let (registry, epoch) = registry();
-        let (slot, _) = reserve(registry, epoch, None, 0);
-        let task = Task::new(slot);
-        assert_eq!(task.poll(), Verdict::Poll);
+        let task = Task::started();
+        let slot = task.slot;
+        let registry = slot.registry();
         let first = task.begin_catch();
         let control = thread::spawn(move || {
             registry.set_phase(Phase::Cancelling);
