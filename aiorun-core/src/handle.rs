@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::panic::Location;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -151,12 +151,6 @@ impl Handle {
         self.0.send(Command::Signal(Arrival { signal, sender }));
     }
 }
-
-// Everything behind it is behind locks, and no critical section can be left half done.
-impl UnwindSafe for Handle {}
-impl RefUnwindSafe for Handle {}
-impl UnwindSafe for Stopping {}
-impl RefUnwindSafe for Stopping {}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,6 +30,11 @@ mod signal;
 mod start;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGQUIT};
+use signal_hook::flag::register_conditional_default;
 
 use crate::case::Cases;
 use crate::scene::Scene;
@@ -53,8 +58,17 @@ fn main() -> ExitCode {
     cases.module("leftover", leftover::register);
     cases.module("entry", entry::register);
     cases.module("namespace", namespace::register);
-    match Scene::asked_for() {
-        Some((name, scene)) => cases.play(&name, &scene),
-        None => cases.test(example::trials()),
+    if let Some((name, scene)) = Scene::asked_for() {
+        return cases.play(&name, &scene);
+    }
+    begin_with_defaults();
+    cases.test(example::trials())
+}
+
+/// A shell starts what it runs in the background with these two ignored, and a child would inherit
+/// that. It does not inherit a handler.
+fn begin_with_defaults() {
+    for signal in [SIGINT, SIGQUIT] {
+        register_conditional_default(signal, Arc::new(AtomicBool::new(true))).unwrap();
     }
 }

@@ -496,3 +496,16 @@ fn what_is_received_between_the_mark_and_the_wake_is_polled_again() {
     assert!(scopes.has_fired() && scopes.fires(catch));
     assert_eq!(counter.count(), 1);
 }
+
+/// Nobody receives anything before all are marked; but whoever is marked and asks is not lied to.
+#[test]
+fn who_asks_while_all_are_being_marked_is_told_once_it_is_marked() {
+    let bench = Bench::new();
+    let (slot, id) = bench.task(Kind::Async, 0);
+    assert_eq!(slot.attend(Waker::noop()), Verdict::Poll);
+    bench.registry.set_phase(Phase::Cancelling);
+    assert!(!slot.ask(Location::caller()), "it is not marked");
+    slot.cancel(id);
+    assert!(slot.ask(Location::caller()));
+    assert!(slot.must_suspend(), "it is received when all are marked");
+}

@@ -222,10 +222,16 @@ fn who_asks_is_told_and_not_interrupted() {
             a=false +b; cancel:; b: b=ok completed
         asks in the poll of the request: ask request ask ask
             a=false b=true c=true completed
+        and what is entered then is fresh: ask request ask catch(wait)
+            a=false b=true +c +d; d: d=ok c=ok completed
+        also after a call of cancelled(): join(request listen, catch(wait))
+            +a a=ok +b +c; c: c=ok b=ok completed
         a catch yields its value: catch(listen wait ask)
             +a +b; cancel: b=ok +c; c: c=ok d=true a=ok completed
         in a catch, which is over: catch(ask) wait
             +a b=false a=ok +c; cancel: -c cancelled
+        around a catch, after it: catch(catch(wait) ask wait)
+            +a +b +c; c: c=ok b=ok d=false +e; cancel:; e: e=ok a=ok completed
         around a catch: catch(ask catch(wait) wait)
             +a b=false +c +d; cancel: -d c=err +e; e: e=ok a=ok completed (caught)
         in a catch within another, which does not fire: catch(catch(listen wait))
@@ -263,6 +269,8 @@ fn to_listen_is_bound_to_the_scope_that_called() {
             +a +b +c; cancel: c=ok; b: b=ok a=ok completed
         in a catch, which is over, to the task: ask catch(bind) hear
             a=false +b b=ok +c; cancel: c=ok completed
+        in a catch, which is over, not to the next: ask catch(wait) catch(bind) catch(hear)
+            a=false +b +c; cancel: -c b=err +d d=ok +e +f f=ok e=ok completed (caught)
         in a fresh catch, then to the task, as told: ask catch(wait) join(catch(bind wait), hear)
             a=false +b +c; cancel: -c b=err +d +e +f; e: e=ok d=ok f=ok completed (caught)
     ",
@@ -277,6 +285,8 @@ fn a_shield_keeps_it_from_the_whole_task() {
             +a +b; cancel:; b: b=ok a=ok +c -c cancelled
         then a catch is entered: shield(wait) catch(wait)
             +a +b; cancel:; b: b=ok a=ok +c c=err completed (caught)
+        then it is received, once: shield(wait) catch(wait) shield(wait) wait
+            +a +b; cancel:; b: b=ok a=ok +c c=err +e +f; f: f=ok e=ok +g; g: g=ok completed (caught)
         then the catch around it yields: catch(shield(wait) wait)
             +a +b +c; cancel:; c: c=ok b=ok +d -d a=err completed (caught)
         a catch inside is not told: shield(catch(wait) catch(wait))
@@ -326,6 +336,9 @@ fn a_catch_that_is_dropped_before_it_yields_hands_back() {
             +a +b +c +d; b cancel: b=ok -d -c +e -e a=err completed (caught)
         to nobody, where who is cooperative knows: ask race catch(wait)
             a=false +b +c +d; b cancel: b=ok -d -c +e +f; f: f=ok e=ok completed
+        to nobody, where a catch that is cooperative knows: join(catch(ask wait), race catch(wait))
+            +a b=false +c +d +e +f; d cancel: d=ok -f -e +g +h;
+            c h: c=ok a=ok h=ok g=ok completed
         to nobody, where another has yielded: join(catch(wait), race) wait
             +a +b +c +d +e; c cancel: -b a=err c=ok -e -d +f; f: f=ok completed (caught)
         to nobody, where another will yield: join(race, catch(wait)) wait
@@ -361,8 +374,8 @@ fn a_catch_may_be_moved_out_of_the_one_around_it() {
 fn destructors_belong_to_the_scope_that_they_are_in() {
     play(
         "
-        of a catch that yields: catch(leave)
-            +a +b; cancel: -b b=true a=err completed (caught)
+        of a catch that yields: catch(leave) wait
+            +a +b; cancel: -b b=true a=err +c; cancel: -c cancelled (caught)
         of a catch that is dropped: select(wait, catch(leave)) wait
             +a +b +c; a: a=ok -c c=false -b +d; cancel: -d cancelled
         of the task, which becomes cooperative: select(wait, leave) wait
@@ -385,7 +398,7 @@ fn at_a_checkpoint_a_task_is_suspended_for_what_is_pending() {
             +a -a cancelled
         in a catch: catch(request checkpoint ask)
             +a +b -b a=err completed (caught)
-        who is cooperative goes on: ask request checkpoint ask
+        who is cooperative goes on: join(ask request checkpoint ask)
             a=false +b b=ok c=true completed
         behind a shield there is nothing: shield(request checkpoint wait)
             +a +b b=ok +c; c: c=ok a=ok completed
