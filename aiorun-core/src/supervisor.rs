@@ -159,11 +159,10 @@ async fn may_start(run: &Run) -> bool {
     }
 }
 
-/// How many tasks tokio has and we have not. tokio forgets a task a moment after we do, so a number
-/// that is too high is looked at again.
+/// How many tasks tokio has and we have not. tokio forgets a task a moment after we do, and on a busy
+/// machine its thread may be interrupted in between, so a number that is too high is looked at again.
 fn strays(run: &Run, runtime: &runtime::Handle) -> usize {
-    const LOOKS: u32 = 10;
-    const PAUSE: Duration = Duration::from_micros(100);
+    const MOST: Duration = Duration::from_millis(10);
     let count = || {
         let ours = run.registry.tasks(false);
         let ours = ours
@@ -172,13 +171,16 @@ fn strays(run: &Run, runtime: &runtime::Handle) -> usize {
             .count();
         runtime.metrics().num_alive_tasks().saturating_sub(ours)
     };
-    for _ in 1..LOOKS {
-        if count() == 0 {
-            return 0;
-        }
-        thread::sleep(PAUSE);
+    let mut strays = count();
+    let mut pause = Duration::from_micros(100);
+    let mut paused = Duration::ZERO;
+    while strays > 0 && paused < MOST {
+        thread::sleep(pause);
+        paused += pause;
+        pause *= 2;
+        strays = count();
     }
-    count()
+    strays
 }
 
 /// Main, and where it was started.
