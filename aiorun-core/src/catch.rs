@@ -142,7 +142,7 @@ impl Catch {
 
     /// Whether its task is the one that is running.
     fn is_here(&self) -> bool {
-        current::is_polling(self.slot) && !self.scopes.has_ended()
+        current::is_of(self.slot, &self.scopes)
     }
 
     fn enter(&self) -> Entered<'_> {

@@ -12,6 +12,7 @@ use tokio::runtime;
 
 use crate::registry::Slot;
 use crate::run::Run;
+use crate::scope::Scopes;
 use crate::task::Kind;
 
 thread_local! {
@@ -42,6 +43,11 @@ pub(crate) fn slot() -> Option<&'static Slot> {
 /// Whether a task of ours, with this slot, is being polled on this thread.
 pub(crate) fn is_polling(other: &'static Slot) -> bool {
     slot().is_some_and(|slot| std::ptr::eq(slot, other))
+}
+
+/// Whether it is the task with this slot, and these scopes of it are not those of an earlier task.
+pub(crate) fn is_of(slot: &'static Slot, scopes: &Scopes) -> bool {
+    is_polling(slot) && !scopes.has_ended()
 }
 
 /// What the calling code belongs to, as far as a cancellation is concerned.

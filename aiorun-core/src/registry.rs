@@ -35,7 +35,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -46,7 +46,7 @@ use tokio::sync::Notify;
 use crate::output::Origin;
 use crate::phase::Phase;
 use crate::run::Run;
-use crate::scope::{Ear, Place, Places, Receipt, Receipts, Scopes, Wakers};
+use crate::scope::{Ear, Place, Places, Receipt, Receipts, Scopes, Wakers, wake};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, lock, lock_std};
 use crate::task::{Id, Kind, State, TaskInfo};
 use crate::thread;
@@ -455,7 +455,7 @@ impl Slot {
                 marks |= self.registry.default_marks.load(Relaxed);
             }
         }
-        let mut flags = marks | (birth.kind as u32) << KIND_SHIFT;
+        let mut flags = marks | kind_bits(birth.kind);
         if phase >= Phase::Cancelling {
             flags |= match parent {
                 Some(parent) if parent.is_untold() && birth.marks & PROTECTED == 0 => {
@@ -488,17 +488,18 @@ impl Slot {
         let waker = body.waker.take();
         let name = body.name.take();
         let scopes = body.scopes.take();
-        let told = scopes.as_ref().map(|scopes| scopes.end());
+        let (caught, told) = scopes
+            .as_ref()
+            .map_or_else(Default::default, |scopes| scopes.end());
         body.id = 0;
         self.flags.store(0, Release);
         drop(body);
-        let caught = scopes.as_ref().is_some_and(|scopes| scopes.was_caught());
         if let Some(scopes) = scopes {
             self.shard().keep(scopes);
         }
         self.registry.release(self, flags, caught);
         drop((waker, name));
-        told.unwrap_or_default().wake();
+        told.wake();
     }
 
     /// A look at the task from outside.
@@ -753,6 +754,10 @@ impl fmt::Debug for Slot {
     }
 }
 
+fn kind_bits(kind: Kind) -> u32 {
+    (kind as u32) << KIND_SHIFT
+}
+
 fn kind_of(flags: u32) -> Kind {
     Kind::ALL[((flags & KIND_MASK) >> KIND_SHIFT) as usize]
 }
@@ -967,7 +972,7 @@ impl Registry {
             return Err(birth.too_late());
         }
         let number = thread::number() as usize % self.shards.len();
-        let sort = Sort::of(birth.marks | (birth.kind as u32) << KIND_SHIFT);
+        let sort = Sort::of(birth.marks | kind_bits(birth.kind));
         let shard = &self.shards[number].state;
         let (slot, id) = lock(shard).take(self, u8::try_from(number).unwrap_or(0), sort);
         let origin = Origin {
@@ -1086,6 +1091,12 @@ impl Registry {
         sum
     }
 
+    /// How many there are of a sort, awaited or not.
+    pub(crate) fn count(&self, applies: impl Fn(Sort) -> bool) -> usize {
+        let counts = |slot: &&Slot| slot.is_in_use() && applies(Sort::of(slot.flags.load(Relaxed)));
+        self.slots().filter(counts).count()
+    }
+
     fn slots(&self) -> impl Iterator<Item = &'static Slot> {
         self.shards.iter().flat_map(|shard| {
             let chunks = lock(&shard.state).chunks.clone();
@@ -1136,8 +1147,7 @@ impl Registry {
             let waker = body.waker.take();
             drop(body);
             if let Some(waker) = waker {
-                // tokio's do not panic, but main may be polled by anybody.
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                wake(waker);
             }
         }
     }

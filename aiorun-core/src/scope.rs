@@ -4,8 +4,9 @@
 //! A task gets its `Scopes` when it first needs them, through its slot. They are told of a
 //! cancellation by the task itself, on the thread that polls it, and by nobody else: at the start of
 //! a poll, where the task is suspended, or where the running code enters a catch or asks, which makes
-//! its scope cooperative. So a scope never fires while its future is being polled, and whoever registers from inside the task need not fear to miss it.
-//! Only listeners may be polled by others, and they look and register under one lock.
+//! its scope cooperative. So a scope never fires while its future is being polled, and whoever
+//! registers from inside the task need not fear to miss it. Only listeners may be polled by others,
+//! and they look and register under one lock.
 //!
 //! A run has two that are no task's, to tell whoever listens that there is a reason to stop, and that
 //! the tasks were cancelled.
@@ -164,12 +165,15 @@ impl Wakers {
         self.0.extend(waker);
     }
 
-    /// They may be anybody's, and a panic of one is not to be at the cost of the others.
     pub(crate) fn wake(self) {
-        for waker in self.0 {
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        self.0.into_iter().for_each(wake);
     }
+}
+
+/// tokio's do not panic, but a waker may be anybody's, and a panic of one is not to be at the cost of
+/// the others.
+pub(crate) fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// What a task looks like from outside.
@@ -225,12 +229,14 @@ impl Scopes {
         worth
     }
 
-    /// The task is gone. Those who still listen will have to look elsewhere.
-    pub(crate) fn end(&self) -> Wakers {
+    /// The task is gone; says whether it had caught a cancellation. Those who still listen will have
+    /// to look elsewhere.
+    pub(crate) fn end(&self) -> (bool, Wakers) {
         let mut tree = lock(&self.tree);
         self.ended.store(true, Release);
         tree.receipts = Receipts::default();
-        Wakers(tree.listeners().filter_map(|it| it.waker.take()).collect())
+        let listening = tree.listeners().filter_map(|it| it.waker.take()).collect();
+        (tree.caught.is_some(), Wakers(listening))
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -295,8 +301,8 @@ impl Scopes {
     /// Ends a catch, in whatever way. Returns whether the task has to receive its cancellation once
     /// more: every catch that fired was dropped before it yielded.
     pub(crate) fn end_catch(&self, catch: u32) -> (bool, Wakers) {
-        // Declared first, for its waker is dropped last, when no lock is held.
-        let mut node;
+        // Declared before the lock, and so dropped after it: its waker may be anybody's.
+        let node;
         let mut tree = lock(&self.tree);
         match tree.nodes.try_remove(catch as usize) {
             Some(Node::Catch(catch)) => node = catch,
@@ -318,8 +324,6 @@ impl Scopes {
             let bound = tree.listeners().filter(|it| it.scope == id);
             wakers.0.extend(bound.filter_map(|it| it.waker.take()));
         }
-        drop(tree);
-        drop(node.waker.take());
         (again, wakers)
     }
 
@@ -430,10 +434,6 @@ impl Scopes {
         }
         places
     }
-
-    pub(crate) fn was_caught(&self) -> bool {
-        lock(&self.tree).caught.is_some()
-    }
 }
 
 impl Tree {
@@ -480,6 +480,22 @@ impl Tree {
     fn id(&mut self, index: u32) -> ScopeId {
         self.catch(index)
             .map_or(ScopeId::ROOT, |catch| catch.id(index))
+    }
+
+    /// What a listener that is bound to `scope` hears.
+    fn hears(&mut self, scope: &mut ScopeId, ended: bool) -> Hearing {
+        let told = if let Some(catch) = self.bound_catch(*scope) {
+            catch.marks.told
+        } else {
+            // The scope is over: from now on the task counts.
+            *scope = ScopeId::ROOT;
+            self.root.told
+        };
+        match told {
+            true => Hearing::Told,
+            false if ended => Hearing::Ended,
+            false => Hearing::Waiting,
+        }
     }
 
     /// The catch that `id` names, unless it is over.
@@ -539,63 +555,43 @@ impl Ear {
     }
 
     pub(crate) fn hear(&mut self) -> Hearing {
-        let scopes = Arc::clone(&self.scopes);
-        let mut tree = lock(&scopes.tree);
-        self.hear_in(&mut tree)
-    }
-
-    fn hear_in(&mut self, tree: &mut Tree) -> Hearing {
-        let told = if let Some(catch) = tree.bound_catch(self.scope) {
-            catch.marks.told
-        } else {
-            // The scope is over: from now on the task counts.
-            self.scope = ScopeId::ROOT;
-            tree.root.told
-        };
-        if told {
-            Hearing::Told
-        } else if self.scopes.has_ended() {
-            Hearing::Ended
-        } else {
-            Hearing::Waiting
-        }
+        let mut tree = lock(&self.scopes.tree);
+        tree.hears(&mut self.scope, self.scopes.has_ended())
     }
 
     /// As [`Ear::hear`], and remembers whom to wake.
     pub(crate) fn listen(&mut self, waker: &Waker) -> Hearing {
-        let scopes = Arc::clone(&self.scopes);
+        let Self {
+            scopes,
+            scope,
+            node,
+        } = self;
         let mut tree = lock(&scopes.tree);
-        let hearing = self.hear_in(&mut tree);
-        let known = self.node.and_then(|node| tree.listener(node));
-        let known = known.and_then(|listener| listener.waker.as_ref());
+        let hearing = tree.hears(scope, scopes.has_ended());
+        let known = node.and_then(|node| tree.listener(node)?.waker.as_ref());
         if hearing != Hearing::Waiting || known.is_some_and(|known| known.will_wake(waker)) {
             return hearing;
         }
         drop(tree);
         // Cloned and dropped with no lock held, so that there is another look.
-        let waker = waker.clone();
+        let mut waker = Some(waker.clone());
         let mut tree = lock(&scopes.tree);
-        let hearing = self.hear_in(&mut tree);
+        let hearing = tree.hears(scope, scopes.has_ended());
         if hearing != Hearing::Waiting {
             drop(tree);
             return hearing;
         }
-        let known = self.node.and_then(|node| tree.listener(node));
-        let stale = if let Some(listener) = known {
-            listener.scope = self.scope;
-            listener.waker.replace(waker)
+        if let Some(listener) = node.and_then(|node| tree.listener(node)) {
+            listener.scope = *scope;
+            std::mem::swap(&mut listener.waker, &mut waker);
         } else {
-            if let Some(catch) = tree.bound_catch(self.scope) {
+            if let Some(catch) = tree.bound_catch(*scope) {
                 catch.listeners += 1;
             }
-            self.node = Some(tree.insert(Node::Listener(Listener {
-                scope: self.scope,
-                waker: Some(waker),
-            })));
-            None
-        };
+            let (scope, waker) = (*scope, waker.take());
+            *node = Some(tree.insert(Node::Listener(Listener { scope, waker })));
+        }
         drop(tree);
-        drop(stale);
         hearing
     }
 }

@@ -139,7 +139,7 @@ impl Cover {
     fn is_here(&self) -> bool {
         match self {
             Self::New => false,
-            Self::Task(cover) => current::is_polling(cover.slot) && !cover.scopes.has_ended(),
+            Self::Task(cover) => current::is_of(cover.slot, &cover.scopes),
             Self::Inert | Self::Bare { .. } | Self::TooLate => !current::is_in_task(),
         }
     }

@@ -22,7 +22,7 @@ use crate::error::RunError;
 use crate::exit::{Exit, StopReason};
 use crate::handle::Handle;
 use crate::phase::{CLOSE, Machine};
-use crate::registry::{Birth, COOPERATIVE};
+use crate::registry::{Birth, COOPERATIVE, Sort};
 use crate::reporter::{Handlers, Message, Reporter};
 use crate::run::{Command, MainEnd, Parts, Run};
 use crate::runtime::UserRuntime;
@@ -164,11 +164,7 @@ async fn may_start(run: &Run) -> bool {
 fn strays(run: &Run, runtime: &runtime::Handle) -> usize {
     const MOST: Duration = Duration::from_millis(10);
     let count = || {
-        let ours = run.registry.tasks(false);
-        let ours = ours
-            .iter()
-            .filter(|task| task.kind != Kind::Blocking && !task.bare_shield)
-            .count();
+        let ours = run.registry.count(|sort| matches!(sort, Sort::Task(_)));
         runtime.metrics().num_alive_tasks().saturating_sub(ours)
     };
     let mut strays = count();
