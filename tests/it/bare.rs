@@ -4,7 +4,6 @@
 #![expect(clippy::disallowed_methods, reason = "bare tasks are the subject")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aiorun::{
     Flavor, Handle, Phase, RunError, cancelled, catch_cancel, checkpoint, is_cancelled, shield,
@@ -14,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use crate::request::suspended;
+use crate::section::Sections;
 use crate::trial::{
     FLAVORS, Log, SHORT, attempt, builder, error_text, forever, give_way, passes, reach, run,
     spin_until,
@@ -453,37 +453,11 @@ fn beyond_the_limit_a_shield_is_named_like_a_task() {
     }
 }
 
-/// Shielded sections of bare tasks that were begun, and those that came to their end.
-#[derive(Default)]
-struct Sections {
-    begun: AtomicUsize,
-    done: AtomicUsize,
-}
-
-impl Sections {
-    async fn one(&self) {
-        shield(async {
-            self.begun.fetch_add(1, Ordering::SeqCst);
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-            self.done.fetch_add(1, Ordering::SeqCst);
-        })
-        .await;
-    }
-
-    #[track_caller]
-    fn none_was_cut(&self) {
-        let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
-        assert_eq!(count(&self.begun), count(&self.done));
-    }
-}
-
 #[test]
 fn hundreds_of_shutdowns_cut_no_shield() {
     let sections = Arc::new(Sections::default());
     for _ in 0..200 {
-        let before = sections.begun.load(Ordering::SeqCst);
+        let before = sections.begun();
         let exit = run(&mut builder(Flavor::MultiThread), async {
             for _ in 0..4 {
                 let sections = Arc::clone(&sections);
@@ -493,9 +467,7 @@ fn hundreds_of_shutdowns_cut_no_shield() {
                     }
                 });
             }
-            while sections.begun.load(Ordering::SeqCst) < before + 4 {
-                tokio::task::yield_now().await;
-            }
+            sections.have_begun(before + 4).await;
             aiorun::stop();
         });
         assert_eq!(exit.report.tasks.refused, 0);

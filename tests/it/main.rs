@@ -29,6 +29,7 @@ mod question_mark;
 mod race;
 mod repeat;
 mod request;
+mod section;
 mod server;
 mod shield;
 mod shutdown;

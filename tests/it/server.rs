@@ -52,6 +52,14 @@ async fn listener() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
 }
 
+/// What is to be served, and where, to a client that is on its way.
+async fn visited(log: &Log) -> (Service, TcpListener) {
+    let (service, listener) = (Service::default(), listener().await);
+    let address = listener.local_addr().unwrap();
+    client(service.clone(), log.clone(), move |path| get(address, path));
+    (service, listener)
+}
+
 async fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
@@ -92,7 +100,7 @@ where
 
 /// Runs a server in main, which ends with the request in hand.
 #[track_caller]
-fn ends_well<F>(serve: impl Fn(Service, fn() -> Stop, Log) -> F)
+fn ends_well<F>(serve: impl Fn(fn() -> Stop, Log) -> F)
 where
     F: Future<Output = ()>,
 {
@@ -100,7 +108,7 @@ where
         for stop in STOPS {
             let log = Log::default();
             let exit = run(&mut builder(flavor), async {
-                serve(Service::default(), stop, log.clone()).await;
+                serve(stop, log.clone()).await;
                 log.say("the server has ended");
             });
             check(&log, &exit);
@@ -131,10 +139,8 @@ fn router(service: Service) -> axum::Router {
 
 #[test]
 fn axum_in_main() {
-    ends_well(async |service, stop, log| {
-        let listener = listener().await;
-        let address = listener.local_addr().unwrap();
-        client(service.clone(), log, move |path| get(address, path));
+    ends_well(async |stop, log| {
+        let (service, listener) = visited(&log).await;
         let server = axum::serve(listener, router(service));
         server.with_graceful_shutdown(stop()).await.unwrap();
     });
@@ -145,9 +151,7 @@ fn axum_as_its_documentation_has_it() {
     for flavor in FLAVORS {
         let log = Log::default();
         let exit = run(&mut builder(flavor), async {
-            let (service, listener) = (Service::default(), listener().await);
-            let address = listener.local_addr().unwrap();
-            client(service.clone(), log.clone(), move |path| get(address, path));
+            let (service, listener) = visited(&log).await;
             axum::serve(listener, router(service))
                 .with_graceful_shutdown(shutdown_signal())
                 .await
@@ -163,9 +167,7 @@ fn axum_with_cancelled_itself() {
     for flavor in FLAVORS {
         let log = Log::default();
         let exit = run(&mut builder(flavor), async {
-            let (service, listener) = (Service::default(), listener().await);
-            let address = listener.local_addr().unwrap();
-            client(service.clone(), log.clone(), move |path| get(address, path));
+            let (service, listener) = visited(&log).await;
             axum::serve(listener, router(service))
                 .with_graceful_shutdown(cancelled())
                 .await
@@ -181,9 +183,7 @@ fn axum_in_a_task() {
     for flavor in FLAVORS {
         let log = Log::default();
         let exit = run(&mut builder(flavor), async {
-            let (service, listener) = (Service::default(), listener().await);
-            let address = listener.local_addr().unwrap();
-            client(service.clone(), log.clone(), move |path| get(address, path));
+            let (service, listener) = visited(&log).await;
             let log = log.clone();
             // Called in the task, it is the task that becomes cooperative.
             aiorun::spawn(async move {
@@ -262,10 +262,8 @@ async fn serve_hyper(listener: TcpListener, service: Service, mut stop: Stop) {
 
 #[test]
 fn hyper_in_main() {
-    ends_well(async |service, stop, log| {
-        let listener = listener().await;
-        let address = listener.local_addr().unwrap();
-        client(service.clone(), log, move |path| get(address, path));
+    ends_well(async |stop, log| {
+        let (service, listener) = visited(&log).await;
         serve_hyper(listener, service, stop()).await;
     });
 }
@@ -276,9 +274,7 @@ fn hyper_in_a_task() {
         for stop in STOPS {
             let log = Log::default();
             let exit = run(&mut builder(flavor), async {
-                let (service, listener) = (Service::default(), listener().await);
-                let address = listener.local_addr().unwrap();
-                client(service.clone(), log.clone(), move |path| get(address, path));
+                let (service, listener) = visited(&log).await;
                 let log = log.clone();
                 aiorun::spawn(async move {
                     serve_hyper(listener, service, stop()).await;
@@ -354,8 +350,14 @@ async fn get_by_grpc(address: SocketAddr, path: &'static str) -> String {
     answer.into_inner()
 }
 
-fn incoming() -> TcpIncoming {
-    TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
+/// As [`visited`].
+fn visited_by_grpc(log: &Log) -> (Service, TcpIncoming) {
+    let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let (service, address) = (Service::default(), incoming.local_addr().unwrap());
+    client(service.clone(), log.clone(), move |path| {
+        get_by_grpc(address, path)
+    });
+    (service, incoming)
 }
 
 /// What `serve_with_shutdown` calls once it has bound its address, which is known here.
@@ -371,10 +373,8 @@ async fn serve_tonic(incoming: TcpIncoming, service: Service, stop: Stop) {
 
 #[test]
 fn tonic_in_main() {
-    ends_well(async |service, stop, log| {
-        let incoming = incoming();
-        let address = incoming.local_addr().unwrap();
-        client(service.clone(), log, move |path| get_by_grpc(address, path));
+    ends_well(async |stop, log| {
+        let (service, incoming) = visited_by_grpc(&log);
         serve_tonic(incoming, service, stop()).await;
     });
 }
@@ -385,11 +385,7 @@ fn tonic_in_a_task() {
         for stop in STOPS {
             let log = Log::default();
             let exit = run(&mut builder(flavor), async {
-                let (service, incoming) = (Service::default(), incoming());
-                let address = incoming.local_addr().unwrap();
-                client(service.clone(), log.clone(), move |path| {
-                    get_by_grpc(address, path)
-                });
+                let (service, incoming) = visited_by_grpc(&log);
                 let log = log.clone();
                 aiorun::spawn(async move {
                     serve_tonic(incoming, service, stop()).await;

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aiorun::{
@@ -18,6 +17,7 @@ use crate::request::{
     By, ELSEWHERE, ROUNDS, begun, hearing_of_it, info, knowing_itself, race, requested,
     requested_after, suspended, ways,
 };
+use crate::section::Sections;
 use crate::trial::{
     FLAVORS, Log, SHORT, attempt, builder, checked, error_text, forever, give_way, on_a_runtime,
     passes, paused, reach, run,
@@ -607,38 +607,11 @@ fn its_place_is_listed_while_it_holds_and_no_longer() {
 
 // --- under load ----------------------------------------------------------------------------------
 
-/// Shielded sections that were begun, and those that came to their end.
-#[derive(Default)]
-struct Sections {
-    begun: AtomicUsize,
-    done: AtomicUsize,
-}
-
-impl Sections {
-    async fn one(&self) {
-        shield(async {
-            self.begun.fetch_add(1, Ordering::SeqCst);
-            for _ in 0..5 {
-                tokio::task::yield_now().await;
-            }
-            self.done.fetch_add(1, Ordering::SeqCst);
-        })
-        .await;
-    }
-
-    /// One after the other, with awaits between them where a cancellation is received.
-    async fn many(self: Arc<Self>) {
-        loop {
-            self.one().await;
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[track_caller]
-    fn none_was_cut(&self, at_least: usize) {
-        let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
-        assert_eq!(count(&self.begun), count(&self.done));
-        assert!(count(&self.done) >= at_least, "{}", count(&self.done));
+/// One after the other, with awaits between them where a cancellation is received.
+async fn many(sections: Arc<Sections>) {
+    loop {
+        sections.one().await;
+        tokio::task::yield_now().await;
     }
 }
 
@@ -659,22 +632,20 @@ fn hundreds_of_shutdowns_under_load_cut_none() {
     const TASKS: usize = 8;
     let sections = Arc::new(Sections::default());
     for round in 0..ROUNDS as usize {
-        let before = sections.begun.load(Ordering::SeqCst);
+        let before = sections.begun();
         let exit = run(&mut builder(Flavor::MultiThread), async {
             load();
             for _ in 0..TASKS {
-                aiorun::spawn(Arc::clone(&sections).many());
+                aiorun::spawn(many(Arc::clone(&sections)));
             }
             // Not before all of them are in the middle of one.
-            while sections.begun.load(Ordering::SeqCst) < before + TASKS + round % 30 {
-                tokio::task::yield_now().await;
-            }
+            sections.have_begun(before + TASKS + round % 30).await;
             aiorun::stop();
         });
         let tasks = exit.report.tasks;
         assert_eq!((tasks.refused, tasks.cancelled), (0, TASKS as u64 + 2));
     }
-    sections.none_was_cut(ROUNDS as usize * TASKS);
+    assert!(sections.none_was_cut() >= ROUNDS as usize * TASKS);
 }
 
 #[test]
@@ -683,13 +654,11 @@ fn hundreds_of_requests_under_load_cut_none() {
     let exit = run(&mut builder(Flavor::MultiThread), async {
         load();
         for round in 0..ROUNDS as usize {
-            let before = sections.begun.load(Ordering::SeqCst);
+            let before = sections.begun();
             let tasks: Vec<_> = (0..4)
-                .map(|_| aiorun::spawn(Arc::clone(&sections).many()))
+                .map(|_| aiorun::spawn(many(Arc::clone(&sections))))
                 .collect();
-            while sections.begun.load(Ordering::SeqCst) < before + 4 + round % 30 {
-                tokio::task::yield_now().await;
-            }
+            sections.have_begun(before + 4 + round % 30).await;
             tasks.iter().for_each(JoinHandle::cancel);
             for task in tasks {
                 assert!(task.await.unwrap_err().is_cancelled());
@@ -698,13 +667,12 @@ fn hundreds_of_requests_under_load_cut_none() {
         aiorun::stop();
     });
     assert_eq!(exit.report.tasks.refused, 0);
-    sections.none_was_cut(ROUNDS as usize * 4);
+    assert!(sections.none_was_cut() >= ROUNDS as usize * 4);
 }
 
 #[test]
 fn a_request_against_the_beginning_of_one() {
-    let sections = Sections::default();
-    let sections = Arc::new(sections);
+    let sections = Arc::new(Sections::default());
     let exit = run(&mut builder(Flavor::MultiThread), async {
         for round in 0..ROUNDS {
             let (go, gone) = oneshot::channel::<()>();
@@ -721,7 +689,7 @@ fn a_request_against_the_beginning_of_one() {
         aiorun::stop();
     });
     assert_eq!(exit.report.tasks.cancelled, u64::from(ROUNDS));
-    sections.none_was_cut(0);
+    sections.none_was_cut();
 }
 
 #[test]
