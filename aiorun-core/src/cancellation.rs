@@ -13,6 +13,7 @@ use crate::phase::Phase;
 use crate::registry::{Registry, Slot};
 use crate::run::Run;
 use crate::scope::{Ear, Hearing, Place};
+use crate::trace;
 
 /// Waits for a cancellation, and makes the scope it is called in *cooperative*: that is the
 /// innermost [`catch_cancel`](crate::catch_cancel) around the call, or else the task.
@@ -129,7 +130,11 @@ impl Scope {
         // The task's own poll comes after whatever it is told.
         let own = current::is_polling(self.slot) && self.slot.is_own(waker);
         let hearing = if own {
-            self.ear.hear()
+            let hearing = self.ear.hear();
+            if hearing == Hearing::Waiting {
+                trace::waker::note(waker);
+            }
+            hearing
         } else {
             self.ear.listen(waker)
         };

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use crate::current::{self, Site};
 use crate::registry::Slot;
 use crate::scope::{Entered, Place, Receipt, Scopes};
+use crate::trace;
 
 /// Runs `future`, and yields `Err(Cancelled)` where a cancellation of the task would have dropped the
 /// task: Python's `try: … except CancelledError:`.
@@ -119,6 +120,7 @@ struct Address(usize, usize);
 
 impl Address {
     fn of(waker: &Waker) -> Self {
+        let waker = trace::waker::own(waker);
         let vtable: *const RawWakerVTable = waker.vtable();
         Self(waker.data().addr(), vtable.addr())
     }
@@ -154,7 +156,7 @@ impl Catch {
         let address = Some(Address::of(waker));
         if self.known != address {
             self.known = address;
-            let waker = (!self.slot.is_own(waker)).then(|| waker.clone());
+            let waker = (!self.slot.is_own(waker)).then(|| trace::waker::own(waker).clone());
             drop(self.scopes.follow(self.index, waker));
         }
     }

@@ -36,9 +36,14 @@ use crate::spawn;
 use crate::supervised;
 use crate::sync::lock_std as lock;
 use crate::task::{Id, Kind, TaskInfo};
+use crate::thread::Helper;
+
+use self::survey::{Client, Surveys};
 
 /// How often it is said what is being waited for.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+
+mod survey;
 
 /// What the control thread needs to know.
 pub(crate) struct Setup {
@@ -65,6 +70,8 @@ pub(crate) struct Ending {
     pub(crate) stop_code: Option<ExitCode>,
     pub(crate) main: Option<MainEnd>,
     pub(crate) report: Report,
+    /// They print dumps.
+    pub(crate) printers: Vec<Helper>,
 }
 
 /// The run's first error, as far as the control thread can tell.
@@ -90,6 +97,8 @@ struct Control {
     hook: Option<RunningHook>,
     delay_timer: Option<tokio::task::AbortHandle>,
     asking: Option<Asking>,
+    surveys: Surveys,
+    printers: Vec<Helper>,
     /// Signals that wait for the runtime, or for the answer to an earlier one.
     waiting: VecDeque<Received>,
     started: bool,
@@ -106,8 +115,8 @@ struct Control {
     sender: Option<i64>,
     /// Bare shields that had begun when the tasks were cancelled.
     shields: Vec<(&'static Slot, Id)>,
-    /// What force was used on, as it was then.
-    forced: Vec<TaskInfo>,
+    /// What force was used on, as it was then, and when that was.
+    forced: (Vec<TaskInfo>, Option<Instant>),
     record: Record,
 }
 
@@ -240,6 +249,8 @@ impl Control {
             hook: None,
             delay_timer: None,
             asking: None,
+            surveys: Surveys::default(),
+            printers: Vec::new(),
             waiting: VecDeque::new(),
             started: false,
             go: None,
@@ -252,7 +263,7 @@ impl Control {
             next_line: None,
             sender: None,
             shields: Vec::new(),
-            forced: Vec::new(),
+            forced: (Vec::new(), None),
             record: Record {
                 phases: vec![PhaseReport {
                     phase: Phase::Running,
@@ -279,6 +290,7 @@ impl Control {
             self.catch_up();
             self.check_time();
             self.look();
+            self.check_survey();
         }
         self.finish()
     }
@@ -324,7 +336,7 @@ impl Control {
         let deadline = lock(&self.run.machine).deadline();
         let deadline = deadline.and_then(|at| self.run.started.checked_add(at));
         let asking = self.asking.as_ref().map(|asking| asking.until);
-        [deadline, asking, self.next_line]
+        [deadline, asking, self.surveys.until(), self.next_line]
             .into_iter()
             .flatten()
             .min()
@@ -343,6 +355,9 @@ impl Control {
         if self.next_line.is_some_and(|at| at <= now) {
             self.next_line = Some(now + LINE_EVERY);
             self.say_waiting();
+            if log::debugs() {
+                self.survey_for(Client::Log);
+            }
         }
         let deadline = lock(&self.run.machine).deadline();
         if deadline.is_some_and(|at| at <= self.run.started.elapsed()) {
@@ -447,6 +462,11 @@ impl Control {
                 });
                 return;
             }
+            Command::Survey(caller) => {
+                // Paid when it is answered.
+                self.survey_for(Client::Caller(caller));
+                return;
+            }
             Command::Abandon => {
                 (self.signals, self.exit_on_repeat) = (None, None);
                 // Nobody is left to say that the runtime is closed.
@@ -549,9 +569,8 @@ impl Control {
             return;
         }
         if self.dump_signal == Some(received.arrival.signal) {
-            let dump = log::dump(self.run.phase(), &self.run.registry.tasks(false));
-            self.say(Line::Dump(dump));
-            self.settle(&received);
+            let owed = received.owed;
+            self.survey_for(Client::Signal { owed });
         } else if self.asks_handler {
             let (answer, asked) = oneshot::channel();
             self.run.say(Message::Ask(received.arrival.signal, answer));
@@ -637,7 +656,10 @@ impl Control {
             Action::Force(step) => {
                 let applies = self.scope(step);
                 let registry = self.run.registry;
-                self.forced = registry.force(|sort| applies(sort) && sort != Sort::Job);
+                self.end_survey();
+                registry.survey_stubborn(applies);
+                let forced = registry.force(|sort| applies(sort) && sort != Sort::Job);
+                self.forced = (forced, Some(Instant::now()));
             }
             Action::GiveUp(step) => {
                 let left = self.run.registry.give_up(self.scope(step));
@@ -812,6 +834,7 @@ impl Control {
             name: hook.name,
             location: hook.location,
             took: hook.began.elapsed(),
+            trace: hook.id.and_then(|id| self.run.registry.trace_of(id)),
             end,
         };
         if !report.is_success() {
@@ -826,12 +849,19 @@ impl Control {
         // Sets, for there may be a million of them.
         let ended: HashSet<Id> = self.run.registry.take_refused().into_iter().collect();
         let still_there: HashSet<Id> = left.iter().map(|task| task.id).collect();
-        let mut refused = std::mem::take(&mut self.forced);
+        let findings = self.run.registry.end_survey();
+        let (mut refused, at) = std::mem::take(&mut self.forced);
         refused.retain(|task| ended.contains(&task.id) && !still_there.contains(&task.id));
+        // As old as the others in the list.
+        let since = at.map_or(Duration::ZERO, |at| at.elapsed());
+        for task in &mut refused {
+            task.age += since;
+        }
         let (jobs, tasks): (Vec<_>, Vec<_>) = left
             .into_iter()
             .partition(|task| task.kind == Kind::Blocking);
         refused.extend(tasks);
+        findings.add_to(&mut refused);
         // A hook is reported as one.
         refused.retain(|task| task.kind != Kind::Hook);
         if !refused.is_empty() {
@@ -875,7 +905,7 @@ impl Control {
     /// The thread that called `run` is stuck. Where the process is ours, it ends here.
     fn leave(&mut self) {
         if self.may_leave {
-            hard_exit::leave(&self.run.registry.tasks(false));
+            hard_exit::leave(self.run.registry);
         }
         self.runtime_closed = true;
     }
@@ -909,6 +939,7 @@ impl Control {
         while let Ok(command) = self.commands.try_recv() {
             self.command(command);
         }
+        self.end_surveys();
         // The signals act by default again before `run` returns.
         (self.signals, self.exit_on_repeat) = (None, None);
         if let Some((callback, _)) = self.callback.take() {
@@ -935,6 +966,7 @@ impl Control {
             stop_code: record.stop_code,
             main: record.main,
             report,
+            printers: self.printers,
         }
     }
 }

@@ -7,9 +7,11 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::listing::Listing;
 use crate::output::Origin;
 use crate::task::{Id, Kind, TaskInfo};
 use crate::text::{Count, Printable, PrintableLines, Short};
+use crate::trace::Trace;
 
 /// Why a run was no success: [`Exit::error`](crate::Exit::error).
 ///
@@ -67,19 +69,8 @@ impl fmt::Display for RunError {
 }
 
 fn list(f: &mut fmt::Formatter<'_>, what: &str, tasks: &[TaskInfo]) -> fmt::Result {
-    /// Enough to go on; the report has the rest.
-    const MOST: usize = 10;
-    if let [task] = tasks {
-        return write!(f, "{task}, {what}");
-    }
-    write!(f, "{} {what}:", Count(tasks.len(), "task"))?;
-    for task in tasks.iter().take(MOST) {
-        write!(f, "\n  {task}")?;
-    }
-    match tasks.len().saturating_sub(MOST) {
-        0 => Ok(()),
-        more => write!(f, "\n  and {more} more"),
-    }
+    write!(f, "{} {what}", Count(tasks.len(), "task"))?;
+    write!(f, "{}", Listing::some(tasks))
 }
 
 impl Error for RunError {
@@ -186,6 +177,8 @@ pub struct HookReport {
     pub location: &'static Location<'static>,
     /// How long it ran, with what it started.
     pub took: Duration,
+    /// Where it was suspended when its time was over.
+    pub trace: Option<Trace>,
     pub(crate) end: HookEnd,
 }
 
@@ -210,8 +203,9 @@ impl HookReport {
     }
 }
 
-impl fmt::Display for HookReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl HookReport {
+    /// `looks_up` says whether there is time to find out where it was suspended.
+    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>, looks_up: bool) -> fmt::Result {
         let name = Printable(&self.name);
         write!(f, "exit hook `{name}` (registered at {}) ", self.location)?;
         match &self.end {
@@ -219,6 +213,16 @@ impl fmt::Display for HookReport {
             HookEnd::Panicked(message) => write!(f, "panicked: {}", PrintableLines(message)),
             HookEnd::NotRun => f.write_str("did not run, for the runtime was gone"),
             HookEnd::TimedOut => write!(f, "did not end within {}", Short(self.took)),
+        }?;
+        match &self.trace {
+            Some(trace) => trace.show_in_list(f, looks_up),
+            None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for HookReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show(f, true)
     }
 }

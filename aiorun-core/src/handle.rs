@@ -11,8 +11,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::FusedFuture;
+use tokio::sync::oneshot;
 
 use crate::current;
+use crate::dump::Dump;
 use crate::exit::StopReason;
 use crate::join::JoinHandle;
 use crate::phase::{Phase, Whose};
@@ -135,6 +137,46 @@ impl Handle {
             Phase::Closed => Vec::new(),
             _ => self.0.registry.tasks(false),
         }
+    }
+
+    /// Everything that lives, and where each task is suspended: what the option `dump_signal` prints.
+    ///
+    /// To find out, each task is polled once more, a hundred of them at most, spread over the places
+    /// where tasks are spawned. This waits a second at most for those that do not answer because they
+    /// are stuck in a poll; see [`TaskInfo::unresponsive`]. Whoever calls it is in the dump too. After
+    /// the end of the run it is empty.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped, but the dump.
+    ///
+    /// ```
+    /// let exit = aiorun::run(async {
+    ///     let (send, received) = tokio::sync::oneshot::channel::<()>();
+    ///     aiorun::task("reader").spawn(async move { received.await });
+    ///     tokio::task::yield_now().await; // it starts
+    ///
+    ///     let dump = aiorun::Handle::current().dump().await;
+    ///     let reader = dump.tasks.iter().find(|task| task.name() == Some("reader")).unwrap();
+    ///     println!("{}", reader.trace.as_ref().unwrap());
+    ///     drop(send);
+    ///     aiorun::stop();
+    /// });
+    /// assert!(exit.is_success());
+    /// ```
+    pub async fn dump(&self) -> Dump {
+        let (answer, findings) = oneshot::channel();
+        self.0.send(Command::Survey(answer));
+        let findings = findings.await.unwrap_or_default();
+        Dump::new(&self.0, &findings)
+    }
+
+    /// As [`dump`](Self::dump), for a thread that may be blocked.
+    pub(crate) fn dump_blocking(&self) -> Dump {
+        let (answer, findings) = oneshot::channel();
+        self.0.send(Command::Survey(answer));
+        let findings = findings.blocking_recv().unwrap_or_default();
+        Dump::new(&self.0, &findings)
     }
 
     /// Acts as if `signal` had arrived for this supervisor, whether or not it is in its set: for

@@ -1,63 +1,79 @@
 //! The way out when the thread that should close the runtime is stuck.
+//!
+//! Whatever a stuck thread may hold, this needs nothing of it: it allocates nothing, waits for no
+//! lock, and writes past that of standard error.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::registry::{Glance, Registry};
 use crate::signals;
-use crate::task::TaskInfo;
+use crate::stderr::Writer;
+use crate::text::Short;
+use crate::thread;
 
 /// The exit code of a program whose thread was stuck: `EX_SOFTWARE` of BSD's `sysexits.h`.
 const CODE: u8 = 70;
 /// How long the text may take to be written, say into a full pipe.
 const WRITING: Duration = Duration::from_secs(1);
+/// How many of those that are not running are named.
+const MOST_OTHERS: usize = 20;
 
-/// Names what is left on standard error, and leaves the process: no destructor runs, no lock of
-/// anybody else is taken, for a stuck thread may hold it.
-pub(crate) fn leave(left: &[TaskInfo]) -> ! {
-    let mut text = String::from(
-        "aiorun: error: the thread that runs the program is stuck, leaving the process\n",
-    );
-    for task in left {
-        let _ = writeln!(text, "  {task}");
-    }
-    write(text.as_bytes(), Instant::now() + WRITING);
+/// Names what is left on standard error, and leaves the process: no destructor runs.
+pub(crate) fn leave(registry: &Registry) -> ! {
+    let mut stderr = Writer::new(Instant::now() + WRITING);
+    // Writing does not fail: what finds no room in time is lost.
+    let _ = tell(&mut stderr, registry);
+    stderr.flush();
     signals::leave(CODE)
 }
 
-/// Writes to standard error without its lock, and without blocking beyond `until`.
-#[cfg(unix)]
-fn write(mut text: &[u8], until: Instant) {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    /// Where a pipe is writable, this many bytes fit: `PIPE_BUF` of POSIX.
-    const AT_ONCE: usize = 512;
-    // Safe: file descriptor 2 is there for as long as the process, open or not.
-    let stderr = rustix::stdio::stderr();
-    while !text.is_empty() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+fn tell(stderr: &mut Writer, registry: &Registry) -> std::fmt::Result {
+    stderr.write_str(
+        "aiorun: error: the thread that runs the program is stuck, leaving the process\n",
+    )?;
+    let (mut running, mut others) = (0_usize, 0_usize);
+    // First those that may be the cause.
+    let unseen = registry.glance(|task| {
+        if task.thread == 0 {
+            others += 1;
             return;
         }
-        let Ok(left) = Timespec::try_from(left) else {
-            return;
-        };
-        let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
-        match poll(&mut fds, Some(&left)) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => return,
+        running += 1;
+        let _ = line(stderr, &task);
+    });
+    if running == 0 {
+        stderr.write_str(
+            "  it is in no task of aiorun: in a destructor, or in a task of bare `tokio::spawn`\n",
+        )?;
+    }
+    let mut shown = 0;
+    registry.glance(|task| {
+        if task.thread == 0 && shown < MOST_OTHERS {
+            shown += 1;
+            let _ = line(stderr, &task);
         }
-        match rustix::io::write(stderr, &text[..text.len().min(AT_ONCE)]) {
-            Ok(0) => return,
-            Ok(written) => text = &text[written..],
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            Err(_) => return,
-        }
+    });
+    match others.saturating_sub(shown) + unseen {
+        0 => Ok(()),
+        more => writeln!(stderr, "  and {more} more"),
     }
 }
 
-#[cfg(not(unix))]
-fn write(text: &[u8], _: Instant) {
-    use std::io::Write as _;
-    let _ = std::io::stderr().write_all(text);
+fn line(stderr: &mut Writer, task: &Glance<'_>) -> std::fmt::Result {
+    let place = if task.label.bare_shield {
+        "at"
+    } else {
+        "spawned at"
+    };
+    let age = Short(task.age);
+    write!(
+        stderr,
+        "  {} {place} {}, age {age}",
+        task.label, task.location
+    )?;
+    match task.thread {
+        0 => stderr.write_str("\n"),
+        thread => thread::with_name(thread, |name| writeln!(stderr, ", running on {name}")),
+    }
 }

@@ -3,20 +3,20 @@
 //!
 //! Only the reporting thread emits them: a subscriber is foreign code.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 use std::time::Duration;
 
+use crate::dump::Dump;
 use crate::error::{HookReport, UnhandledError};
 use crate::exit::StopReason;
+use crate::listing::Listing;
 use crate::phase::Phase;
 use crate::report::Report;
 use crate::signals::Signal;
 use crate::task::TaskInfo;
 use crate::text::{Count, Printable, PrintableLines, Short};
-
-/// How many tasks a line names.
-const MOST: usize = 10;
+use crate::trace::Trace;
 
 /// One line.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub(crate) enum Line {
         tasks: Vec<TaskInfo>,
         hook: Option<String>,
     },
+    /// As `StillWaiting`, with where each is suspended.
+    WaitingAt(Vec<TaskInfo>),
     Repeated {
         signal: Signal,
     },
@@ -72,14 +74,14 @@ pub(crate) enum Line {
         which: &'static str,
         message: String,
     },
-    Dump(String),
+    Dump(Box<Dump>),
     Bye(Box<Report>),
 }
 
 impl Line {
     pub(crate) fn emit(&self) {
         if let Self::Dump(dump) = self {
-            let _ = std::io::stderr().write_all(dump.as_bytes());
+            let _ = writeln!(std::io::stderr(), "{dump}");
             return;
         }
         #[cfg(feature = "tracing")]
@@ -92,6 +94,17 @@ impl Line {
         };
         // A closed standard error is no reason to fail.
         let _ = writeln!(std::io::stderr(), "aiorun: {severity}: {self}");
+    }
+
+    /// The traces that it shows, if they can be looked up in time.
+    pub(crate) fn traces(&self) -> Vec<Trace> {
+        match self {
+            Self::WaitingAt(tasks) | Self::Refused(tasks) => {
+                tasks.iter().filter_map(|task| task.trace.clone()).collect()
+            }
+            Self::Hook(hook) => hook.trace.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether it tells of something that may be the run's error.
@@ -160,6 +173,7 @@ impl Line {
             | Self::Refused(_)
             | Self::Abandoned(_)
             | Self::LeftoverHook { .. } => warn!(target: "aiorun", "{self}"),
+            Self::WaitingAt(_) => debug!(target: "aiorun", "{self}"),
             Self::Hook(hook) if hook.is_success() => debug!(target: "aiorun", "{self}"),
             Self::Hook(_) | Self::Handler { .. } => error!(target: "aiorun", "{self}"),
             Self::Failure(failure) => {
@@ -206,7 +220,11 @@ impl fmt::Display for Line {
                 if tasks.is_empty() {
                     f.write_str(", for the runtime to close")?;
                 }
-                names(f, tasks)
+                Listing::at_once(tasks).fmt(f)
+            }
+            Self::WaitingAt(tasks) => {
+                f.write_str("Still waiting, where:")?;
+                Listing::at_once(tasks).fmt(f)
             }
             Self::Repeated { signal } => write!(f, "{signal} again while shutting down"),
             Self::Refused(tasks) => {
@@ -215,14 +233,14 @@ impl fmt::Display for Line {
                     "{} did not end within the limit",
                     Count(tasks.len(), "task")
                 )?;
-                names(f, tasks)
+                Listing::at_once(tasks).fmt(f)
             }
             Self::Abandoned(jobs) => {
                 let jobs_left = Count(jobs.len(), "blocking job");
                 write!(f, "{jobs_left} did not end within the limit, abandoned")?;
-                names(f, jobs)
+                Listing::at_once(jobs).fmt(f)
             }
-            Self::Hook(hook) => hook.fmt(f),
+            Self::Hook(hook) => hook.show(f, false),
             Self::LeftoverHook { name } => {
                 let name = Printable(name);
                 write!(f, "exit hook `{name}` did not run")
@@ -231,20 +249,9 @@ impl fmt::Display for Line {
             Self::Handler { which, message } => {
                 write!(f, "the {which} panicked: {}", PrintableLines(message))
             }
-            Self::Dump(dump) => f.write_str(dump),
+            Self::Dump(dump) => dump.fmt(f),
             Self::Bye(_) => f.write_str("Leaving. Bye!"),
         }
-    }
-}
-
-/// Appends the oldest tasks, a line each.
-fn names(f: &mut fmt::Formatter<'_>, tasks: &[TaskInfo]) -> fmt::Result {
-    for task in tasks.iter().take(MOST) {
-        write!(f, "\n  {task}")?;
-    }
-    match tasks.len().saturating_sub(MOST) {
-        0 => Ok(()),
-        more => write!(f, "\n  and {more} more"),
     }
 }
 
@@ -267,13 +274,4 @@ pub(crate) fn debugs() -> bool {
         >= tracing::level_filters::LevelFilter::DEBUG;
     #[cfg(not(feature = "tracing"))]
     return false;
-}
-
-/// All tasks in a text.
-pub(crate) fn dump(phase: Phase, tasks: &[TaskInfo]) -> String {
-    let mut text = format!("aiorun: {phase}, {}\n", Count(tasks.len(), "task"));
-    for task in tasks {
-        let _ = writeln!(text, "  {task}");
-    }
-    text
 }

@@ -47,9 +47,12 @@ use crate::output::Origin;
 use crate::phase::Phase;
 use crate::run::Run;
 use crate::scope::{Ear, Place, Places, Receipt, Receipts, Scopes, Wakers, wake};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, lock, lock_std};
-use crate::task::{Id, Kind, State, TaskInfo};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, lock, lock_std, try_lock};
+use crate::task::{Id, Kind, Label, State, TaskInfo};
 use crate::thread;
+use crate::trace;
+
+use self::survey::Survey;
 
 /// How many parts the registry has, so that workers rarely meet at a lock.
 const SHARDS: usize = if cfg!(aiorun_loom) { 1 } else { 8 };
@@ -75,8 +78,10 @@ const CANCEL: u32 = 1 << 1;
 const FORCE: u32 = 1 << 2;
 /// The waker was taken by a request that the task has received since, while it was running.
 const REARM: u32 = 1 << 3;
+/// The task is asked where it is suspended.
+const TRACE: u32 = 1 << 4;
 /// The flags that a poll has to look into.
-const ATTENTION: u32 = NEW | CANCEL | FORCE | REARM;
+const ATTENTION: u32 = NEW | CANCEL | FORCE | REARM | TRACE;
 
 /// Shutdown does not cancel it.
 pub(crate) const PROTECTED: u32 = 1 << 8;
@@ -194,6 +199,15 @@ impl Birth {
     }
 }
 
+/// The little that can be told of a task without an allocation.
+pub(crate) struct Glance<'a> {
+    pub(crate) label: Label<'a>,
+    pub(crate) location: Place,
+    pub(crate) age: Duration,
+    /// The number of the thread that polls it, or 0.
+    pub(crate) thread: u32,
+}
+
 /// The place of one task.
 pub(crate) struct Slot {
     /// Attention, marks, kind and outcome.
@@ -224,7 +238,11 @@ struct Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Poll,
+    /// As `Poll`, and [`Slot::answer`] where it is suspended.
+    Trace,
     Drop,
+    /// As `Trace`, and if it is suspended still, [`Slot::give_in`] and drop it.
+    TraceAndDrop,
     /// Neither: it is about to be woken.
     Wait,
 }
@@ -295,16 +313,21 @@ impl Slot {
         }
         let mut told = Wakers::default();
         let mut once_more = false;
-        let mut next = flags & !(NEW | REARM);
+        let traced = flags & TRACE != 0;
+        let mut next = flags & !(NEW | REARM | TRACE);
         let verdict = if flags & FORCE != 0 {
-            if !may_be_cut(&body, flags) {
+            if may_be_cut(&body, flags) {
+                Verdict::Drop
+            } else if traced {
+                Verdict::TraceAndDrop
+            } else {
                 next = self.refuse(&body, next);
+                Verdict::Drop
             }
-            Verdict::Drop
         } else if flags & CANCEL == 0 {
             Verdict::Poll
         } else if self.registry.is_sweeping() {
-            next |= flags & NEW;
+            next |= flags & (NEW | TRACE);
             Verdict::Wait
         } else if flags & SHIELDED != 0 {
             next = next & !CANCEL | DEFERRED;
@@ -326,20 +349,34 @@ impl Slot {
         };
         let stale = match verdict {
             Verdict::Drop => None,
-            Verdict::Poll | Verdict::Wait => body.waker.replace(own),
+            _ => body.waker.replace(own),
         };
         if flags & NEW != 0 && verdict == Verdict::Poll {
             // Who looks from now on sees it running, and not suspended without having started.
             self.enter(thread::number());
         }
         self.flags.store(next, Release);
+        let id = body.id;
         drop(body);
         drop(stale);
         told.wake();
         if once_more {
             waker.wake_by_ref();
         }
+        match verdict {
+            Verdict::Poll if traced => return Verdict::Trace,
+            Verdict::Drop if traced => self.registry.answered(id, None),
+            _ => {}
+        }
         verdict
+    }
+
+    /// Force was used on the task, and it is suspended still.
+    pub(crate) fn give_in(&self) {
+        let body = lock(&self.body);
+        let flags = self.flags.load(Relaxed);
+        let next = self.refuse(&body, flags);
+        self.flags.store(next, Release);
     }
 
     /// For a job, at its start: whether it was cancelled while it was queued.
@@ -394,6 +431,18 @@ impl Slot {
         let known = body.waker.as_mut();
         let stale = known.map(|known| std::mem::replace(known, waker));
         drop(body);
+        drop(stale);
+    }
+
+    /// Notes whom to wake for a bare shield, which whoever owns it may poll as part of another task
+    /// each time.
+    pub(crate) fn follow(&self, waker: &Waker) {
+        let waker = trace::waker::own(waker);
+        if is_own(&lock(&self.body), waker) {
+            return;
+        }
+        let waker = waker.clone();
+        let stale = lock(&self.body).waker.replace(waker);
         drop(stale);
     }
 
@@ -491,9 +540,12 @@ impl Slot {
         let (caught, told) = scopes
             .as_ref()
             .map_or_else(Default::default, |scopes| scopes.end());
-        body.id = 0;
+        let id = std::mem::take(&mut body.id);
         self.flags.store(0, Release);
         drop(body);
+        if flags & TRACE != 0 {
+            self.registry.answered(id, None);
+        }
         if let Some(scopes) = scopes {
             self.shard().keep(scopes);
         }
@@ -505,6 +557,22 @@ impl Slot {
     /// A look at the task from outside.
     fn info(&self) -> Option<TaskInfo> {
         self.describe(&lock(&self.body), clock())
+    }
+
+    fn glance<'a>(&self, body: &'a Body, now: u64) -> Option<Glance<'a>> {
+        let flags = self.flags.load(Acquire);
+        let label = Label {
+            kind: kind_of(flags),
+            id: Id::new(body.id)?,
+            name: body.name.as_deref().map(|name| &**name),
+            bare_shield: flags & BARE_SHIELD != 0,
+        };
+        Some(Glance {
+            label,
+            location: body.location,
+            age: Duration::from_micros(now.saturating_sub(body.born)),
+            thread: self.running.load(Relaxed),
+        })
     }
 
     /// What is known of it as of `now`, a time of [`clock`].
@@ -540,6 +608,8 @@ impl Slot {
             caught,
             asked,
             shielded: shielded.or(bare_shield.then_some(body.location)),
+            trace: None,
+            unresponsive: false,
             bare_shield,
         })
     }
@@ -743,6 +813,7 @@ fn has_scopes(body: &Body, scopes: &Arc<Scopes>) -> bool {
 /// Whether it is the waker that the task is polled with. Not known between a request and the poll
 /// that follows.
 fn is_own(body: &Body, waker: &Waker) -> bool {
+    let waker = trace::waker::own(waker);
     body.waker.as_ref().is_some_and(|own| own.will_wake(waker))
 }
 
@@ -854,6 +925,7 @@ pub(crate) struct Registry {
     default_marks: AtomicU32,
     /// Who was ended by force, since somebody last asked.
     refused: std::sync::Mutex<Vec<Id>>,
+    survey: std::sync::Mutex<Survey>,
     tenancy: std::sync::Mutex<Tenancy>,
     /// Told when there may be less to wait for, from the reason to stop on.
     pub(crate) changed: Notify,
@@ -882,6 +954,7 @@ impl Registry {
             shards,
             default_marks: AtomicU32::new(0),
             refused: std::sync::Mutex::new(Vec::new()),
+            survey: std::sync::Mutex::default(),
             tenancy: std::sync::Mutex::default(),
             changed: Notify::new(),
         }))
@@ -1091,10 +1164,35 @@ impl Registry {
         sum
     }
 
-    /// How many there are of a sort, awaited or not.
-    pub(crate) fn count(&self, applies: impl Fn(Sort) -> bool) -> usize {
-        let counts = |slot: &&Slot| slot.is_in_use() && applies(Sort::of(slot.flags.load(Relaxed)));
+    /// How many tasks of ours tokio counts as alive: not a main that `block_on` polls, and no jobs.
+    pub(crate) fn count_of_tokio(&self) -> usize {
+        let counts = |slot: &&Slot| {
+            let body = lock(&slot.body);
+            let flags = slot.flags.load(Relaxed);
+            let here = kind_of(flags) == Kind::Main && flags & NEW == 0 && body.tokio.is_none();
+            let task = matches!(Sort::of(flags), Sort::Task(_));
+            body.id != 0 && task && !here && flags & JOB == 0
+        };
         self.slots().filter(counts).count()
+    }
+
+    /// Looks at everything that lives, and waits for no lock; says how many it could not look at.
+    pub(crate) fn glance(&self, mut look: impl FnMut(Glance<'_>)) -> usize {
+        let now = clock();
+        let mut unseen = 0;
+        for shard in &self.shards {
+            let Some(shard) = try_lock(&shard.state) else {
+                unseen += 1;
+                continue;
+            };
+            for slot in shard.chunks.iter().copied().flatten() {
+                match try_lock(&slot.body) {
+                    Some(body) => slot.glance(&body, now).into_iter().for_each(&mut look),
+                    None => unseen += 1,
+                }
+            }
+        }
+        unseen
     }
 
     fn slots(&self) -> impl Iterator<Item = &'static Slot> {
@@ -1281,6 +1379,8 @@ fn phase_of(gate: u64) -> Phase {
     ];
     PHASES[(gate & 0xff & !(SWEEPING | SEALED)) as usize]
 }
+
+pub(crate) mod survey;
 
 #[cfg(all(test, aiorun_loom))]
 mod loom;

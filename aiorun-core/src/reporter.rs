@@ -7,8 +7,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -20,6 +19,8 @@ use crate::log::Line;
 use crate::output::{Origin, Problem, message};
 use crate::run::Run;
 use crate::signals::Signal;
+use crate::thread::Helper;
+use crate::trace;
 
 /// How long the supervisor waits for the thread, whatever for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
@@ -39,14 +40,6 @@ pub(crate) enum Message {
     Stop,
 }
 
-/// The thread, from the side of who waits for it.
-#[derive(Debug)]
-pub(crate) struct Reporter {
-    /// Disconnected when the thread ends.
-    ended: Receiver<()>,
-    thread: JoinHandle<()>,
-}
-
 /// What the thread calls.
 pub(crate) struct Handlers {
     pub(crate) shutdown: Option<ShutdownHandler>,
@@ -58,36 +51,21 @@ struct Desk {
     handlers: Handlers,
 }
 
-impl Reporter {
-    /// Starts the thread; `run` has a runtime already.
-    ///
-    /// # Errors
-    ///
-    /// When there is no thread to be had.
-    pub(crate) fn start(
-        run: Arc<Run>,
-        messages: Receiver<Message>,
-        handlers: Handlers,
-    ) -> io::Result<Self> {
-        let (end, ended) = mpsc::channel();
-        let dispatch = Dispatch::of_this_thread();
-        let desk = Desk { run, handlers };
-        let thread = thread::Builder::new()
-            .name("aiorun-report".into())
-            .spawn(move || {
-                let _end: Sender<()> = end;
-                dispatch.with(|| desk.work(&messages));
-            })?;
-        Ok(Self { ended, thread })
-    }
-
-    /// Waits for the thread to end, which it was told to; at most [`PATIENCE`]. One that does not
-    /// is left to itself.
-    pub(crate) fn wait(self) {
-        if self.ended.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
-            let _ = self.thread.join();
-        }
-    }
+/// Starts the thread; `run` has a runtime already.
+///
+/// # Errors
+///
+/// When there is no thread to be had.
+pub(crate) fn start(
+    run: Arc<Run>,
+    messages: Receiver<Message>,
+    handlers: Handlers,
+) -> io::Result<Helper> {
+    let dispatch = Dispatch::of_this_thread();
+    let desk = Desk { run, handlers };
+    Helper::start("aiorun-report", move || {
+        dispatch.with(|| desk.work(&messages));
+    })
 }
 
 impl Desk {
@@ -132,6 +110,7 @@ impl Desk {
         if line.is_error() && !line.is_visible() {
             self.run.note_unshown();
         }
+        trace::read_in_time(line.traces());
         line.emit();
     }
 

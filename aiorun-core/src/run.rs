@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use crate::current::Claim;
 use crate::error::UnhandledError;
@@ -21,6 +22,7 @@ use crate::exit::StopReason;
 use crate::output::{Origin, Problem};
 use crate::pause::Pause;
 use crate::phase::{Machine, Phase, Whose};
+use crate::registry::survey::Findings;
 use crate::registry::{Registry, Slot};
 use crate::reporter::Message;
 use crate::scope::{Place, Scopes};
@@ -32,7 +34,7 @@ use crate::task::Id;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// The runtime is there, and main about to start; answered where a signal came meanwhile.
-    Started(tokio::sync::oneshot::Sender<bool>),
+    Started(oneshot::Sender<bool>),
     MainEnded(MainEnd),
     Stop(Option<ExitCode>),
     /// A failure nobody saw, and that stops the program.
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     /// With the message of its panic.
     HookEnded(Id, Option<String>),
     Signal(Arrival),
+    /// Somebody wants to know where the tasks are suspended.
+    Survey(oneshot::Sender<Arc<Findings>>),
     /// Whoever supervised has been dropped.
     Abandon,
     /// The runtime is about to be closed, with this many tasks that are not ours.
@@ -208,6 +212,15 @@ impl Run {
 
     pub(crate) fn phase(&self) -> Phase {
         self.registry.phase(self.epoch)
+    }
+
+    /// How many tasks tokio has and we have not, in a runtime of our own.
+    pub(crate) fn strays(&self) -> usize {
+        let runtime = self.runtime.get().filter(|_| self.owns_runtime);
+        runtime.map_or(0, |runtime| {
+            let ours = self.registry.count_of_tokio();
+            runtime.metrics().num_alive_tasks().saturating_sub(ours)
+        })
     }
 
     /// Tells the control thread, which owes a step from now on.

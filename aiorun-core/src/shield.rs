@@ -14,6 +14,7 @@ use crate::scope::{self, Scopes};
 use crate::spawn::reserve_in;
 use crate::supervised::Place;
 use crate::task::Kind;
+use crate::trace::{self, Trace};
 
 /// Runs `future` to its end before the task receives a cancellation: Python's `asyncio.shield`,
 /// except that the caller is not cancelled meanwhile either.
@@ -90,7 +91,6 @@ enum Cover {
     Task(TaskCover),
     /// In a task that is not ours: a place in the registry, which the shutdown waits for.
     Bare {
-        #[expect(dead_code, reason = "its drop tells")]
         place: Place,
     },
     /// It came when the runtime was about to be closed.
@@ -160,13 +160,34 @@ impl<F: Future> Future for Shield<F> {
         if matches!(this.cover, Cover::TooLate) {
             return Poll::Pending;
         }
-        let polled = future.poll(cx);
+        let polled = match this.cover {
+            Cover::Bare { place } => poll_bare(place.slot(), future, cx),
+            _ => future.poll(cx),
+        };
         if polled.is_ready() {
             this.future.set(None);
             *this.cover = Cover::Inert;
         }
         polled
     }
+}
+
+/// As the supervisor does with a task of ours, so that this one too can tell where it is suspended.
+fn poll_bare<F: Future>(
+    slot: &'static Slot,
+    mut future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    slot.follow(cx.waker());
+    if !slot.needs_attention() || !slot.is_surveyed() {
+        return future.poll(cx);
+    }
+    let mut polled = Poll::Pending;
+    let taken = trace::waker::poll_traced(cx.waker(), &mut |cx| {
+        polled = future.as_mut().poll(cx);
+    });
+    slot.answer(polled.is_pending().then(|| Trace::new(taken)));
+    polled
 }
 
 impl<F> fmt::Debug for Shield<F> {

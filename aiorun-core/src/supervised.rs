@@ -17,6 +17,7 @@ use crate::registry::{Outcome, Slot, Verdict};
 use crate::run::{Command, MainEnd};
 use crate::supervisor::Payload;
 use crate::thread;
+use crate::trace::{self, Trace};
 
 pin_project! {
     /// A future with a place in the registry. `E` says what its end means.
@@ -96,23 +97,33 @@ impl<F, E> Supervised<F, E> {
 impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
     type Output = Output<F::Output>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let slot = this.place.0;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let slot = self.place.0;
         if slot.needs_attention() {
             match slot.attend(cx.waker()) {
                 Verdict::Poll => {}
                 Verdict::Wait => return Poll::Pending,
-                // It is suspended, or was never polled.
-                Verdict::Drop => {
-                    let _running = Running::new(slot);
-                    return Poll::Ready(match discard(this.future) {
-                        Ok(()) => Output::Cancelled,
-                        Err(payload) => panicked::<_, E>(payload, slot),
-                    });
+                Verdict::Drop => return Poll::Ready(self.cut()),
+                Verdict::Trace => return self.poll_traced(cx),
+                Verdict::TraceAndDrop => {
+                    let polled = self.as_mut().poll_traced(cx);
+                    if polled.is_ready() {
+                        return polled;
+                    }
+                    slot.give_in();
+                    return Poll::Ready(self.cut());
                 }
             }
         }
+        self.advance(cx)
+    }
+}
+
+impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
+    /// Polls the future once.
+    fn advance(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
+        let mut this = self.project();
+        let slot = this.place.0;
         let result = {
             let _running = Running::new(slot);
             catch_unwind(AssertUnwindSafe(|| {
@@ -132,6 +143,31 @@ impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
                 let _ = discard(this.future);
                 Poll::Ready(panicked::<_, E>(payload, slot))
             }
+        }
+    }
+
+    /// As [`advance`](Self::advance), and answers where it is suspended.
+    #[cold]
+    #[inline(never)]
+    fn poll_traced(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
+        let slot = self.place.0;
+        let mut polled = Poll::Pending;
+        let taken = trace::waker::poll_traced(cx.waker(), &mut |cx| {
+            polled = self.as_mut().advance(cx);
+        });
+        slot.answer(polled.is_pending().then(|| Trace::new(taken)));
+        polled
+    }
+
+    /// Drops the future, which is suspended or was never polled.
+    #[cold]
+    fn cut(self: Pin<&mut Self>) -> Output<F::Output> {
+        let this = self.project();
+        let slot = this.place.0;
+        let _running = Running::new(slot);
+        match discard(this.future) {
+            Ok(()) => Output::Cancelled,
+            Err(payload) => panicked::<_, E>(payload, slot),
         }
     }
 }
@@ -205,6 +241,10 @@ impl<F> Job<F> {
 impl Place {
     pub(crate) fn new(slot: &'static Slot) -> Self {
         Self(slot)
+    }
+
+    pub(crate) fn slot(&self) -> &'static Slot {
+        self.0
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime;
 use tokio::sync::mpsc::unbounded_channel;
@@ -22,13 +22,14 @@ use crate::error::RunError;
 use crate::exit::{Exit, StopReason};
 use crate::handle::Handle;
 use crate::phase::{CLOSE, Machine};
-use crate::registry::{Birth, COOPERATIVE, Sort};
-use crate::reporter::{Handlers, Message, Reporter};
+use crate::registry::{Birth, COOPERATIVE};
+use crate::reporter::{self, Handlers, Message};
 use crate::run::{Command, MainEnd, Parts, Run};
 use crate::runtime::UserRuntime;
 use crate::spawn::{internal, reserve_in};
 use crate::supervised::{self, Place, Supervised};
 use crate::task::Kind;
+use crate::thread::Helper;
 
 /// Whose the runtime is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +109,7 @@ fn run(
         let _ = watcher.send(Handle::new(Arc::clone(&run)));
     }
     let most = drive(&run, &runtime, &mut launched);
-    run.send(Command::Closing(strays(&run, runtime.handle())));
+    run.send(Command::Closing(strays(&run)));
     runtime.close(most);
     run.send(Command::Closed);
     let (exit, panic) = launched.finish(&builder.options);
@@ -159,22 +160,18 @@ async fn may_start(run: &Run) -> bool {
     }
 }
 
-/// How many tasks tokio has and we have not. tokio forgets a task a moment after we do, and on a busy
-/// machine its thread may be interrupted in between, so a number that is too high is looked at again.
-fn strays(run: &Run, runtime: &runtime::Handle) -> usize {
+/// The strays at the close. tokio forgets a task a moment after we do, and on a busy machine its
+/// thread may be interrupted in between, so a number that is too high is looked at again.
+fn strays(run: &Run) -> usize {
     const MOST: Duration = Duration::from_millis(10);
-    let count = || {
-        let ours = run.registry.count(|sort| matches!(sort, Sort::Task(_)));
-        runtime.metrics().num_alive_tasks().saturating_sub(ours)
-    };
-    let mut strays = count();
+    let mut strays = run.strays();
     let mut pause = Duration::from_micros(100);
     let mut paused = Duration::ZERO;
     while strays > 0 && paused < MOST {
         thread::sleep(pause);
         paused += pause;
         pause *= 2;
-        strays = count();
+        strays = run.strays();
     }
     strays
 }
@@ -191,7 +188,7 @@ struct Launched {
     /// Taken at the end.
     control: Option<ControlThread>,
     close: oneshot::Receiver<Duration>,
-    reporter: Option<Reporter>,
+    reporter: Option<Helper>,
     messages: Option<mpsc::Receiver<Message>>,
     handlers: Option<Handlers>,
     owner: Owner,
@@ -267,7 +264,7 @@ impl Launched {
         };
         self.run.settle_on(runtime.clone(), claim);
         if let (Some(messages), Some(handlers)) = (self.messages.take(), self.handlers.take()) {
-            let reporter = Reporter::start(Arc::clone(&self.run), messages, handlers);
+            let reporter = reporter::start(Arc::clone(&self.run), messages, handlers);
             self.reporter = Some(reporter.map_err(RunError::Start)?);
         }
         Ok(())
@@ -320,11 +317,18 @@ impl Launched {
         Exit::not_started(error)
     }
 
-    /// Waits for the control thread, and a moment for the reporting thread.
+    /// Waits for the control thread, and a moment for those that still have something to say.
     fn end(&mut self) -> Option<Ending> {
-        let ending = self.control.take().map(ControlThread::join);
-        if let Some(reporter) = self.reporter.take() {
-            reporter.wait();
+        let mut ending = self.control.take().map(ControlThread::join);
+        let until = Instant::now() + reporter::PATIENCE;
+        let printers = ending.as_mut().map(|it| std::mem::take(&mut it.printers));
+        for helper in self
+            .reporter
+            .take()
+            .into_iter()
+            .chain(printers.into_iter().flatten())
+        {
+            helper.wait(until);
         }
         ending
     }

@@ -13,6 +13,7 @@ use crate::join::JoinHandle;
 use crate::registry::{Birth, COOPERATIVE, CRITICAL, PROTECTED};
 use crate::spawn;
 use crate::text::{Printable, Short};
+pub use crate::trace::{Branch, Frame, Trace};
 
 /// A task's identity: unique in the process, known from spawn on.
 ///
@@ -113,7 +114,7 @@ impl fmt::Display for Kind {
 ///     aiorun::stop();
 /// }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
     /// Never polled so far; a job that is queued.
@@ -185,6 +186,12 @@ pub struct TaskInfo {
     pub asked: Option<&'static Location<'static>>,
     /// Where it is shielded at the moment: the call of [`shield`](crate::shield).
     pub shielded: Option<&'static Location<'static>>,
+    /// Where it is suspended, if it was asked: in a [`Dump`](crate::Dump), and with tasks that did
+    /// not end within the limit. At most a hundred tasks are asked at a time.
+    pub trace: Option<Trace>,
+    /// Whether it was asked where it is suspended and did not answer within a second: it is stuck in
+    /// a poll, or no thread was free to poll it.
+    pub unresponsive: bool,
     /// It is no task of ours, but a shield in somebody else's.
     pub(crate) bare_shield: bool,
 }
@@ -209,26 +216,59 @@ impl TaskInfo {
 
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let begun = if self.bare_shield { "at" } else { "spawned at" };
-        let age = Short(self.age);
-        write!(f, "{} {begun} {}, age {age}, ", self.label(), self.location)?;
-        if self.bare_shield {
+        let (place, condition) = (Spawned(self), Condition(self));
+        write!(
+            f,
+            "{}{place}, age {}, {condition}",
+            self.label(),
+            Short(self.age)
+        )
+    }
+}
+
+/// Where a task was spawned.
+pub(crate) struct Spawned<'a>(pub(crate) &'a TaskInfo);
+
+impl fmt::Display for Spawned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let begun = if self.0.bare_shield {
+            "at"
+        } else {
+            "spawned at"
+        };
+        write!(f, " {begun} {}", self.0.location)
+    }
+}
+
+/// What it is doing.
+pub(crate) struct Condition<'a>(pub(crate) &'a TaskInfo);
+
+impl fmt::Display for Condition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(task) = self;
+        if task.bare_shield {
             return f.write_str("not done");
         }
-        if self.protected {
+        if task.protected {
             f.write_str("protected, ")?;
         }
-        if self.cooperative {
+        if task.cooperative {
             f.write_str("cooperative, ")?;
         }
-        match (self.kind, &self.state) {
+        match (task.kind, &task.state) {
             (Kind::Blocking, State::NotStarted) => f.write_str("queued"),
+            (_, state @ State::Running { .. }) if task.unresponsive => {
+                write!(f, "stuck in a poll, {state}")
+            }
             (_, state) => state.fmt(f),
         }?;
+        if task.unresponsive && !matches!(task.state, State::Running { .. }) {
+            f.write_str(", woken and not polled for want of a free thread")?;
+        }
         let places = [
-            ("caught", self.caught),
-            ("asked", self.asked),
-            ("shielded", self.shielded),
+            ("caught", task.caught),
+            ("asked", task.asked),
+            ("shielded", task.shielded),
         ];
         for (what, place) in places {
             if let Some(place) = place {

@@ -11,7 +11,6 @@ use crate::builder::Builder;
 use crate::error::RunError;
 use crate::exit::Exit;
 use crate::handle::Handle;
-use crate::log;
 use crate::runtime::STACK;
 
 /// How long a test may take unless `test_timeout` says otherwise.
@@ -65,7 +64,7 @@ pub fn test(
 
 /// What there is to say about a test that takes too long.
 fn stuck(timeout: Duration, handle: Option<&Handle>) -> String {
-    let dump = handle.map(|handle| log::dump(handle.phase(), &handle.tasks()));
+    let dump = handle.map(|handle| handle.dump_blocking().to_string());
     format!(
         "the test took longer than {timeout:?}\n{}",
         dump.unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Text for terminals and logs: what comes from outside must not be able to steer them.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 /// Shows a text with its control characters escaped.
@@ -51,15 +51,39 @@ impl fmt::Display for Short {
             .saturating_add(Duration::from_micros(500))
             .as_millis();
         let secs = self.0.saturating_add(Duration::from_millis(500)).as_secs();
-        let text = match secs {
-            _ if millis < 1_000 => format!("{millis}ms"),
-            ..10 => format!("{:.1}s", self.0.as_secs_f64()),
-            10..60 => format!("{secs}s"),
-            60..3600 => format!("{}m {}s", secs / 60, secs % 60),
-            3600..86400 => format!("{}h {}m", secs / 3600, secs / 60 % 60),
-            _ => format!("{}d {}h", secs / 86400, secs / 3600 % 24),
-        };
-        f.pad(&text)
+        let mut text = Brief::default();
+        match secs {
+            _ if millis < 1_000 => write!(text, "{millis}ms"),
+            ..10 => write!(text, "{:.1}s", self.0.as_secs_f64()),
+            10..60 => write!(text, "{secs}s"),
+            60..3600 => write!(text, "{}m {}s", secs / 60, secs % 60),
+            3600..86400 => write!(text, "{}h {}m", secs / 3600, secs / 60 % 60),
+            _ => write!(text, "{}d {}h", secs / 86400, secs / 3600 % 24),
+        }?;
+        f.pad(text.as_str())
+    }
+}
+
+/// A few ASCII characters, without an allocation.
+#[derive(Default)]
+struct Brief {
+    text: [u8; 32],
+    length: usize,
+}
+
+impl Brief {
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.text[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Brief {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        let room = self.text.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 

@@ -1,10 +1,16 @@
-//! Numbers and names of threads, so that a task's slot can tell in one word who is polling it.
+//! Threads: their numbers and names, so that a task's slot can tell in one word who is polling it;
+//! and those of our own that nobody waits for without limit.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
+/// What a thread is called: its name, and its number in the system where that is known.
 static NAMES: Mutex<BTreeMap<u32, String>> = Mutex::new(BTreeMap::new());
 /// 0 is no thread.
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -40,9 +46,11 @@ fn register() -> u32 {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     NUMBER.set(number);
     let thread = std::thread::current();
-    let name = thread
-        .name()
-        .map_or_else(|| format!("{:?}", thread.id()), str::to_owned);
+    let name = thread.name().unwrap_or("a thread without a name");
+    let name = match system_number() {
+        Some(system) => format!("{name} (thread {system})"),
+        None => name.to_owned(),
+    };
     // While the thread's locals are being destroyed there is nobody left to forget the name.
     if GUARD.try_with(|_| ()).is_ok() {
         NAMES
@@ -51,6 +59,18 @@ fn register() -> u32 {
             .insert(number, name);
     }
     number
+}
+
+/// What debuggers, `top` and `/proc` know the calling thread by.
+#[cfg(target_os = "linux")]
+#[expect(clippy::unnecessary_wraps, reason = "not every system tells")]
+fn system_number() -> Option<i32> {
+    Some(rustix::thread::gettid().as_raw_nonzero().get())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system_number() -> Option<i32> {
+    None
 }
 
 /// The name of the thread with that number.
@@ -62,8 +82,51 @@ pub(crate) fn name(number: u32) -> String {
         .unwrap_or_else(|| String::from("a thread that has ended"))
 }
 
+/// As [`name`], for whoever cannot wait for a lock.
+pub(crate) fn with_name<T>(number: u32, tell: impl FnOnce(&str) -> T) -> T {
+    let names = NAMES.try_lock();
+    let known = names.as_ref().ok().and_then(|names| names.get(&number));
+    tell(known.map_or("a thread whose name is not known", |name| name))
+}
+
+/// A thread of ours that does something that may take any time.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    /// Disconnected when the thread ends.
+    ended: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Helper {
+    /// # Errors
+    ///
+    /// When there is no thread to be had.
+    pub(crate) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let (end, ended) = mpsc::channel();
+        let thread = Builder::new().name(name.into()).spawn(move || {
+            let _end: Sender<()> = end;
+            work();
+        })?;
+        Ok(Self { ended, thread })
+    }
+
+    /// Waits for the thread to end. One that has not ended by then is left to itself.
+    pub(crate) fn wait(self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        if self.ended.recv_timeout(left) != Err(RecvTimeoutError::Timeout) {
+            let _ = self.thread.join();
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -72,11 +135,28 @@ mod tests {
             .name("worker-7".into())
             .spawn(|| {
                 assert_eq!(number(), number());
-                assert_eq!(name(number()), "worker-7");
+                assert!(name(number()).starts_with("worker-7"));
                 number()
             });
         let number_of_spawned = spawned.unwrap().join().unwrap();
         assert_ne!(number_of_spawned, number());
         assert_eq!(name(number_of_spawned), "a thread that has ended");
+    }
+
+    #[test]
+    fn a_helper_is_waited_for_and_not_for_ever() {
+        let (release, released) = mpsc::channel::<()>();
+        let (say, said) = mpsc::channel();
+        let helper = Helper::start("helper", move || {
+            let _ = released.recv();
+            say.send(()).unwrap();
+        });
+        let helper = helper.unwrap();
+        assert!(!helper.has_ended());
+        helper.wait(Instant::now() + Duration::from_millis(10));
+        drop(release);
+        said.recv().unwrap();
+        let helper = Helper::start("helper", || {}).unwrap();
+        helper.wait(Instant::now() + Duration::from_secs(60));
     }
 }

@@ -1,0 +1,111 @@
+//! Asking the tasks where they are suspended, for whoever wants to know.
+//!
+//! One survey at a time; those that want one meanwhile share the next. It ends when all have
+//! answered, or after a second, or when the limit of a step has come: then those that refuse are
+//! asked as they are ended.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::Control;
+use crate::dump;
+use crate::log::Line;
+use crate::registry::survey::Findings;
+use crate::sync::lock_std as lock;
+
+/// How long a survey waits for answers.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Who wants to know.
+pub(super) enum Client {
+    /// [`Handle::dump`](crate::Handle::dump), which lists the tasks itself.
+    Caller(oneshot::Sender<Arc<Findings>>),
+    /// The dump signal; `owed` to somebody who raised it.
+    Signal { owed: bool },
+    /// The log, beside the line that tells what is being waited for.
+    Log,
+}
+
+/// A survey that is under way, and who waits for it.
+#[derive(Default)]
+pub(super) struct Surveys {
+    under_way: Option<(Vec<Client>, Instant)>,
+    next: Vec<Client>,
+}
+
+impl Surveys {
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.under_way.as_ref().map(|(_, until)| *until)
+    }
+}
+
+impl Control {
+    pub(super) fn survey_for(&mut self, client: Client) {
+        self.surveys.next.push(client);
+        self.check_survey();
+    }
+
+    /// Ends a survey that is over and begins one that is wanted.
+    pub(super) fn check_survey(&mut self) {
+        let now = Instant::now();
+        let over = |until: Instant| until <= now || self.run.registry.is_surveyed();
+        if self.surveys.until().is_some_and(over) {
+            self.end_survey();
+        }
+        let busy = self.surveys.under_way.is_some() || lock(&self.run.machine).forced();
+        if !busy && !self.surveys.next.is_empty() {
+            self.run.registry.survey_all();
+            let clients = std::mem::take(&mut self.surveys.next);
+            self.surveys.under_way = Some((clients, now + PATIENCE));
+            // There may be nobody to ask.
+            self.check_survey();
+        }
+    }
+
+    pub(super) fn end_survey(&mut self) {
+        let Some((clients, _)) = self.surveys.under_way.take() else {
+            return;
+        };
+        let findings = Arc::new(self.run.registry.end_survey());
+        self.serve(clients, &findings);
+    }
+
+    /// At the end of the run nobody can be asked any more.
+    pub(super) fn end_surveys(&mut self) {
+        self.end_survey();
+        let clients = std::mem::take(&mut self.surveys.next);
+        self.serve(clients, &Arc::default());
+    }
+
+    fn serve(&mut self, clients: Vec<Client>, findings: &Arc<Findings>) {
+        for client in clients {
+            match client {
+                Client::Caller(caller) => {
+                    let _ = caller.send(Arc::clone(findings));
+                    self.run.pay();
+                }
+                Client::Signal { owed } => {
+                    match dump::print(&self.run, findings) {
+                        Ok(printer) => {
+                            self.printers.retain(|printer| !printer.has_ended());
+                            self.printers.push(printer);
+                        }
+                        Err(dump) => self.say(Line::Dump(dump)),
+                    }
+                    if owed {
+                        self.run.pay();
+                    }
+                }
+                Client::Log => {
+                    let mut tasks = self.run.registry.tasks(true);
+                    findings.add_to(&mut tasks);
+                    if !tasks.is_empty() {
+                        self.say(Line::WaitingAt(tasks));
+                    }
+                }
+            }
+        }
+    }
+}

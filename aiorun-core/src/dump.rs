@@ -1,0 +1,109 @@
+//! All tasks of a run, with where each is suspended, as an operator reads them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::listing::Listing;
+use crate::phase::{Phase, Whose};
+use crate::registry::survey::Findings;
+use crate::run::Run;
+use crate::stderr;
+use crate::task::{Kind, TaskInfo};
+use crate::text::{Count, Short};
+use crate::thread::Helper;
+
+/// How long a dump may take to be written, say into a pipe that is read slowly.
+const WRITING: Duration = Duration::from_secs(10);
+
+/// What a program is doing: all its tasks and blocking jobs, and where each task is suspended. What
+/// [`Handle::dump`](crate::Handle::dump) returns, and what the option `dump_signal` prints.
+///
+/// `Display` is a text for a person: the oldest first, those that are alike in one entry with their
+/// number. The first time, this reads the debug information of the program: see
+/// [`Trace::branches`](crate::task::Trace::branches).
+///
+/// ```
+/// let exit = aiorun::run(async {
+///     aiorun::task("ingest").spawn(std::future::pending::<()>());
+///     let dump = aiorun::Handle::current().dump().await;
+///     assert_eq!(dump.tasks.len(), 2, "main is a task too");
+///     println!("{dump}");
+///     aiorun::stop();
+/// });
+/// # assert!(exit.is_success());
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Dump {
+    /// Where the run is in its life.
+    pub phase: Phase,
+    /// How long ago the run began.
+    pub age: Duration,
+    /// What is left of the budget; `None` before the reason to stop, or without a limit.
+    pub time_left: Option<Duration>,
+    /// Everything that lives, oldest first: main, tasks, blocking jobs, callback and hooks.
+    pub tasks: Vec<TaskInfo>,
+    /// How many tasks from bare `tokio::spawn` there are; approximate, as tokio's count is. 0 for
+    /// [`supervise`](crate::Builder::supervise), whose runtime has other tasks by right.
+    pub strays: usize,
+}
+
+impl Dump {
+    pub(crate) fn new(run: &Run, findings: &Findings) -> Self {
+        let phase = run.phase();
+        let mut tasks = match phase {
+            Phase::Closed => Vec::new(),
+            _ => run.registry.tasks(false),
+        };
+        findings.add_to(&mut tasks);
+        Self {
+            phase,
+            age: run.started.elapsed(),
+            time_left: run.time_left(Whose::Nobody),
+            tasks,
+            strays: run.strays(),
+        }
+    }
+}
+
+impl fmt::Display for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let jobs = |task: &&TaskInfo| task.kind == Kind::Blocking;
+        let jobs = self.tasks.iter().filter(jobs).count();
+        write!(
+            f,
+            "aiorun: process {}, up {}, {}",
+            std::process::id(),
+            Short(self.age),
+            self.phase
+        )?;
+        if let Some(left) = self.time_left {
+            write!(f, " with {} left", Short(left))?;
+        }
+        write!(f, ": {}", Count(self.tasks.len() - jobs, "task"))?;
+        if jobs > 0 {
+            write!(f, ", {}", Count(jobs, "blocking job"))?;
+        }
+        if self.strays > 0 {
+            write!(f, ", about {}", Count(self.strays, "stray task"))?;
+            f.write_str(" of bare `tokio::spawn`")?;
+        }
+        Listing::all(&self.tasks).fmt(f)
+    }
+}
+
+/// Writes a dump to standard error, by a thread of its own: what it reads and where it writes to may
+/// take any time.
+///
+/// # Errors
+///
+/// The dump, where there is no thread to be had.
+pub(crate) fn print(run: &Arc<Run>, findings: &Arc<Findings>) -> Result<Helper, Box<Dump>> {
+    let (of_run, found) = (Arc::clone(run), Arc::clone(findings));
+    let printer = Helper::start("aiorun-dump", move || {
+        let text = format!("{}\n", Dump::new(&of_run, &found));
+        stderr::write(text.as_bytes(), Instant::now() + WRITING);
+    });
+    printer.map_err(|_| Box::new(Dump::new(run, findings)))
+}

@@ -1,0 +1,213 @@
+//! The survey: some tasks are asked where they are suspended.
+//!
+//! Whoever is asked gets `TRACE` and is woken, and answers in its next poll, wherever that happens.
+//! There is one survey at a time, by the control thread, and a late answer to an earlier one is of no
+//! interest.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::Location;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::{Body, GIVEN_UP, JOB, NEW, Registry, Slot, Sort, TRACE, kind_of, may_be_cut};
+use crate::scope::wake;
+use crate::sync::{lock, lock_std};
+use crate::task::{Id, Kind, TaskInfo};
+use crate::trace::Trace;
+
+/// How many tasks are asked at the most: a trace takes some kilobytes.
+const MOST: usize = 100;
+
+/// A survey that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    waiting: HashMap<Id, &'static Slot>,
+    found: HashMap<Id, Trace>,
+}
+
+/// What came of a survey.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    found: HashMap<Id, Trace>,
+    /// Who did not answer.
+    silent: HashSet<Id>,
+}
+
+impl Findings {
+    /// Notes with each task what it has said.
+    pub(crate) fn add_to(&self, tasks: &mut [TaskInfo]) {
+        for task in tasks {
+            task.trace = self.found.get(&task.id).cloned();
+            task.unresponsive = self.silent.contains(&task.id);
+        }
+    }
+}
+
+impl Registry {
+    /// Asks those tasks that are there and awaited where they are suspended.
+    pub(crate) fn survey_all(&self) {
+        for slot in self.survey(|_, _| true) {
+            let waker = lock(&slot.body).waker.take();
+            if let Some(waker) = waker {
+                wake(waker);
+            }
+        }
+    }
+
+    /// Asks those that would be refused if they were ended by force, which is to follow and to wake
+    /// them.
+    pub(crate) fn survey_stubborn(&self, applies: impl Fn(Sort) -> bool) {
+        self.survey(|body, flags| applies(Sort::of(flags)) && !may_be_cut(body, flags));
+    }
+
+    /// Marks those who are asked.
+    fn survey(&self, applies: impl Fn(&Body, u32) -> bool) -> Vec<&'static Slot> {
+        drop(self.end_survey());
+        let candidates = self.slots().filter_map(|slot| {
+            let body = lock(&slot.body);
+            let flags = slot.flags.load(Relaxed);
+            let id = Id::new(body.id).filter(|_| can_answer(flags) && applies(&body, flags))?;
+            Some((body.location, (slot, id)))
+        });
+        let chosen = sample(candidates, MOST).into_iter();
+        let asked = chosen.filter(|(slot, id)| slot.survey(*id));
+        asked.map(|(slot, _)| slot).collect()
+    }
+
+    /// Whether all who were asked have answered, or are gone.
+    pub(crate) fn is_surveyed(&self) -> bool {
+        lock_std(&self.survey).waiting.is_empty()
+    }
+
+    /// What one of them has answered so far.
+    pub(crate) fn trace_of(&self, id: Id) -> Option<Trace> {
+        lock_std(&self.survey).found.get(&id).cloned()
+    }
+
+    /// Ends the survey: who has not answered need not any more.
+    pub(crate) fn end_survey(&self) -> Findings {
+        let Survey { waiting, found } = std::mem::take(&mut *lock_std(&self.survey));
+        for (id, slot) in &waiting {
+            let body = lock(&slot.body);
+            if body.id == id.get() {
+                slot.flags.fetch_and(!TRACE, Release);
+            }
+        }
+        let silent = waiting.into_keys().collect();
+        Findings { found, silent }
+    }
+
+    /// A task that was asked has answered, or is gone.
+    pub(super) fn answered(&self, id: u64, trace: Option<Trace>) {
+        let Some(id) = Id::new(id) else { return };
+        let mut survey = lock_std(&self.survey);
+        if survey.waiting.remove(&id).is_none() {
+            return;
+        }
+        survey.found.extend(trace.map(|trace| (id, trace)));
+        let last = survey.waiting.is_empty();
+        drop(survey);
+        if last {
+            self.changed.notify_one();
+        }
+    }
+}
+
+impl Slot {
+    /// Asks a task, unless it is gone.
+    fn survey(&'static self, id: Id) -> bool {
+        // Before the flag, which leads to an answer.
+        lock_std(&self.registry.survey).waiting.insert(id, self);
+        let body = lock(&self.body);
+        if body.id == id.get() {
+            self.flags.fetch_or(TRACE, Release);
+            return true;
+        }
+        drop(body);
+        self.registry.answered(id.get(), None);
+        false
+    }
+
+    /// For a bare shield: whether it is asked now.
+    pub(crate) fn is_surveyed(&self) -> bool {
+        self.flags.fetch_and(!TRACE, Acquire) & TRACE != 0
+    }
+
+    /// Answers after a traced poll; with nothing if the task has ended in it.
+    pub(crate) fn answer(&self, trace: Option<Trace>) {
+        let id = lock(&self.body).id;
+        self.registry.answered(id, trace);
+    }
+}
+
+/// Whether it has begun, is polled, and is not given up as stuck.
+fn can_answer(flags: u32) -> bool {
+    flags & (NEW | JOB | GIVEN_UP) == 0 && kind_of(flags) != Kind::Blocking
+}
+
+/// Some of the candidates: of every place where tasks are spawned as many as fit, spread over their
+/// ages, so that a crowd does not hide the others.
+fn sample<T: Copy>(
+    candidates: impl Iterator<Item = (&'static Location<'static>, T)>,
+    most: usize,
+) -> Vec<T> {
+    let mut places: HashMap<&'static Location<'static>, Vec<T>> = HashMap::new();
+    for (place, candidate) in candidates {
+        places.entry(place).or_default().push(candidate);
+    }
+    let mut crowds: Vec<_> = places.into_iter().collect();
+    // Those that need little first: what they leave is for the others.
+    crowds.sort_by_key(|(place, crowd)| (crowd.len(), *place));
+    let mut left = most;
+    let mut chosen = Vec::new();
+    for (number, (_, crowd)) in crowds.iter().enumerate() {
+        let share = (left / (crowds.len() - number)).max(1).min(left);
+        let picked = share.min(crowd.len());
+        chosen.extend((0..picked).map(|nth| crowd[nth * crowd.len() / picked]));
+        left -= picked;
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn here() -> &'static Location<'static> {
+        Location::caller()
+    }
+
+    fn chosen(crowds: &[usize], most: usize) -> Vec<usize> {
+        #[rustfmt::skip]
+        let places = [
+            here(),
+            here(),
+            here(),
+            here(),
+        ];
+        let crowd_of = |(crowd, size): (usize, &usize)| vec![(places[crowd], crowd); *size];
+        let candidates = crowds.iter().enumerate().flat_map(crowd_of);
+        let mut counts = vec![0; crowds.len()];
+        for crowd in sample(candidates, most) {
+            counts[crowd] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn a_crowd_does_not_hide_the_others() {
+        assert_eq!(chosen(&[], 10), [0; 0]);
+        assert_eq!(chosen(&[3, 4], 10), [3, 4]);
+        assert_eq!(chosen(&[10_000, 1, 2], 10), [7, 1, 2]);
+        assert_eq!(chosen(&[1000, 1000], 10), [5, 5]);
+        assert_eq!(chosen(&[1000, 1, 1000, 1], 3), [1, 1, 0, 1]);
+        assert_eq!(chosen(&[5, 5, 5, 5], 2), [1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn the_chosen_are_spread_over_the_crowd() {
+        let place = Location::caller();
+        let candidates = (0..1000).map(|number| (place, number));
+        assert_eq!(sample(candidates, 5), [0, 200, 400, 600, 800]);
+    }
+}

@@ -1,0 +1,495 @@
+//! From backtraces to the lines that a person reads.
+//!
+//! [`Backtrace`] tells its frames by its `Display` only, as `RUST_BACKTRACE` prints them. What is
+//! not understood is left out.
+
+use std::backtrace::Backtrace;
+use std::fmt;
+
+use super::{Branch, Frame};
+use crate::text::Printable;
+
+/// The crates that carry futures about and are of no interest in themselves.
+const PLUMBING: [&str; 19] = [
+    "aiorun",
+    "aiorun_core",
+    "alloc",
+    "async_compat",
+    "core",
+    "futures",
+    "futures_concurrency",
+    "futures_core",
+    "futures_lite",
+    "futures_util",
+    "pin_project",
+    "pin_project_lite",
+    "pin_utils",
+    "std",
+    "tokio",
+    "tokio_stream",
+    "tokio_util",
+    "tracing",
+    "tracing_futures",
+];
+
+/// Futures of those crates that await what they were given, and so are no answer to "what for?"
+/// where there is a better one.
+const COMBINATORS: [&str; 23] = [
+    "AndThen",
+    "AssertUnwindSafe",
+    "CatchCancel",
+    "CatchUnwind",
+    "Coop",
+    "Either",
+    "Flatten",
+    "Fuse",
+    "Inspect",
+    "Instrumented",
+    "Join",
+    "JoinAll",
+    "Map",
+    "MapErr",
+    "MaybeDone",
+    "OrElse",
+    "Select",
+    "Shield",
+    "Then",
+    "TryJoin",
+    "TryMaybeDone",
+    "Unconstrained",
+    "WithDispatch",
+];
+
+/// Those of [`PLUMBING`] that have nothing to await.
+const STD: [&str; 3] = ["alloc", "core", "std"];
+
+/// The function that polls a task to be traced: what is outside of it is the runtime.
+const ROOT: &str = "aiorun_core::trace::waker::poll_traced";
+
+/// A line or two of a backtrace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Symbol<'a> {
+    name: &'a str,
+    file: Option<&'a str>,
+    line: Option<u32>,
+    column: Option<u32>,
+}
+
+/// What a name says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Function {
+    /// Without generics and closures.
+    path: String,
+    /// Whether it is a `poll`, or the closure that an async function is to the compiler.
+    is_async: bool,
+}
+
+/// The awaits behind some backtraces of one task, in a fixed order: that of a `select!` is random.
+pub(super) fn branches(backtraces: &[Backtrace]) -> Vec<Branch> {
+    let texts = backtraces.iter().map(ToString::to_string);
+    fold(texts.map(|text| branch(&symbols(&text))).collect())
+}
+
+fn fold(mut branches: Vec<Branch>) -> Vec<Branch> {
+    branches.sort();
+    branches.dedup_by(|next, kept| {
+        let same = next.frames == kept.frames && next.awaits == kept.awaits;
+        kept.count += usize::from(same);
+        same
+    });
+    branches
+}
+
+/// The symbols of a backtrace, innermost first.
+fn symbols(text: &str) -> Vec<Symbol<'_>> {
+    let mut symbols: Vec<Symbol<'_>> = Vec::new();
+    for line in text.lines() {
+        let words = line.trim_start();
+        if let Some(place) = words.strip_prefix("at ")
+            && let Some(symbol) = symbols.last_mut()
+        {
+            (symbol.file, symbol.line, symbol.column) = place_of(place);
+            continue;
+        }
+        // One that was inlined into the next has no number.
+        let name = match words.split_once(": ") {
+            Some((number, name)) if number.parse::<usize>().is_ok() => name,
+            _ => words,
+        };
+        symbols.push(Symbol {
+            name,
+            file: None,
+            line: None,
+            column: None,
+        });
+    }
+    symbols
+}
+
+/// `FILE:LINE:COLUMN`, or less of it.
+fn place_of(place: &str) -> (Option<&str>, Option<u32>, Option<u32>) {
+    let mut parts = place.rsplitn(3, ':');
+    let last = parts.next().and_then(|number| number.parse().ok());
+    let middle = parts.next();
+    let line = middle.and_then(|number| number.parse().ok());
+    match (parts.next(), line, last) {
+        (Some(file), Some(line), Some(column)) => (Some(file), Some(line), Some(column)),
+        _ => match place.rsplit_once(':') {
+            Some((file, line)) if last.is_some() => (Some(file), line.parse().ok(), None),
+            _ => (Some(place), None, None),
+        },
+    }
+}
+
+/// What is left of a backtrace when everything of the runtime is gone from it.
+fn branch(symbols: &[Symbol<'_>]) -> Branch {
+    let root = symbols.iter().position(|symbol| symbol.name.contains(ROOT));
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut leaf = Leaf::default();
+    for symbol in symbols[..root.unwrap_or(symbols.len())].iter().rev() {
+        let Some(function) = function(symbol.name).filter(|it| it.is_async) else {
+            continue;
+        };
+        if is_plumbing(&function) {
+            leaf.go_in(function.path);
+            continue;
+        }
+        // What a macro of theirs has put into the user's function is of no interest either.
+        let of_package = symbol.file.and_then(package);
+        if of_package.is_some_and(|name| PLUMBING.contains(&&*name.replace('-', "_"))) {
+            continue;
+        }
+        leaf = Leaf::default();
+        let frame = Frame {
+            function: function.path,
+            file: symbol.file.map(|file| shown_file(file).to_owned()),
+            line: symbol.line,
+            column: symbol.column,
+        };
+        // A block inside a function has the same name; where there are no lines, so has all of it.
+        if frames.last() != Some(&frame) {
+            frames.push(frame);
+        }
+    }
+    Branch {
+        frames,
+        awaits: leaf.name(),
+        count: 1,
+    }
+}
+
+/// What the innermost function awaits, as far as it is looked into.
+#[derive(Default)]
+struct Leaf {
+    name: Option<String>,
+    /// A limit on it.
+    timeout: Option<String>,
+    /// Passed on to what it was given.
+    combinator: Option<String>,
+    /// What follows are insides.
+    found: bool,
+}
+
+impl Leaf {
+    fn go_in(&mut self, path: String) {
+        let (module, last) = path.rsplit_once("::").unwrap_or_default();
+        if self.found || crate_of(&path).is_none_or(|name| STD.contains(&name)) {
+            // Insides, or nothing but a pointer to it.
+        } else if self
+            .timeout
+            .as_deref()
+            .is_some_and(|it| it.starts_with(module))
+        {
+            // The limit itself, and not what it is a limit on.
+            self.found = true;
+        } else if last == "Timeout" {
+            self.timeout = Some(path);
+        } else if COMBINATORS.contains(&last) {
+            self.combinator = Some(path);
+        } else {
+            self.name = Some(path);
+            self.found = true;
+        }
+    }
+
+    fn name(self) -> Option<String> {
+        let name = self.name.or(self.combinator);
+        match (self.timeout, name.map(public_name)) {
+            (Some(timeout), Some(name)) => Some(format!("{timeout} > {name}")),
+            (timeout, name) => timeout.or(name),
+        }
+    }
+}
+
+/// A type of this crate by the name that users know.
+fn public_name(path: String) -> String {
+    let Some(inside) = path.strip_prefix("aiorun_core::") else {
+        return path;
+    };
+    let names = inside.split("::");
+    let names: Vec<_> = names
+        .skip_while(|name| !name.starts_with(char::is_uppercase))
+        .collect();
+    format!("aiorun::{}", names.join("::"))
+}
+
+fn crate_of(path: &str) -> Option<&str> {
+    path.split_once("::").map(|(name, _)| name)
+}
+
+/// Whether it only carries others about. A name without a path is that of a type parameter, as in
+/// `<F as Future>::poll`.
+fn is_plumbing(function: &Function) -> bool {
+    crate_of(&function.path).is_none_or(|name| PLUMBING.contains(&name))
+}
+
+/// The package whose source it is, where cargo has put it or where it came with the compiler.
+fn package(file: &str) -> Option<&str> {
+    let (of_registry, directory) = below_registry(file);
+    if of_registry {
+        let name = directory.split(['/', '\\']).next()?;
+        // `tokio-1.54.1`
+        let version = name.match_indices('-').find(|(at, _)| {
+            let rest = &name[at + 1..];
+            rest.starts_with(|c: char| c.is_ascii_digit())
+        });
+        return Some(version.map_or(name, |(at, _)| &name[..at]));
+    }
+    file.starts_with("/rustc/").then_some("std")
+}
+
+/// Where a file is below cargo's sources, or all of the path.
+fn below_registry(file: &str) -> (bool, &str) {
+    for directory in ["/registry/src/", "\\registry\\src\\"] {
+        if let Some((_, rest)) = file.split_once(directory)
+            && let Some((_, rest)) = rest.split_once(['/', '\\'])
+        {
+            return (true, rest);
+        }
+    }
+    (false, file)
+}
+
+/// A path without what is the same for all: the working directory and cargo's.
+fn shown_file(file: &str) -> &str {
+    let (_, file) = below_registry(file);
+    file.strip_prefix("./")
+        .or_else(|| file.strip_prefix(".\\"))
+        .unwrap_or(file)
+}
+
+/// What a name of a symbol says. `None` where there is none.
+fn function(name: &str) -> Option<Function> {
+    if name == "<unknown>" {
+        return None;
+    }
+    let (name, is_closure) = without_closures(name);
+    let Some(rest) = name.strip_prefix('<') else {
+        return Some(Function {
+            path: without_generics(name),
+            is_async: is_closure,
+        });
+    };
+    // `<Type as Trait>::method`, or `<Type>::method`.
+    let end = end_of_generics(rest)?;
+    let (inside, method) = (&rest[..end], rest[end + 1..].trim_start_matches("::"));
+    let (of_type, of_trait) = match split_as(inside) {
+        Some((of_type, of_trait)) => (of_type, Some(without_generics(of_trait))),
+        None => (inside, None),
+    };
+    let of_type = without_generics(of_type.trim_start_matches(['&', '*']));
+    let of_type = of_type.trim_start_matches("mut ");
+    let polls = of_trait.is_some_and(|it| it.ends_with("::Future")) && method == "poll";
+    let path = if polls {
+        of_type.to_owned()
+    } else {
+        format!("{of_type}::{}", without_generics(method))
+    };
+    Some(Function {
+        path,
+        is_async: polls || is_closure,
+    })
+}
+
+/// A name without `::{{closure}}` at its end, or `::{closure#0}`; and whether there was one.
+fn without_closures(name: &str) -> (&str, bool) {
+    let mut name = name;
+    let mut found = false;
+    while let Some((outer, "{{closure}}")) = name.rsplit_once("::") {
+        (name, found) = (outer, true);
+    }
+    while let Some((outer, inner)) = name.rsplit_once("::")
+        && inner.starts_with("{closure#")
+    {
+        (name, found) = (outer, true);
+    }
+    (name, found)
+}
+
+/// A path without what stands in angle brackets.
+fn without_generics(path: &str) -> String {
+    let mut shown = String::with_capacity(path.len());
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    for c in path.chars() {
+        match c {
+            '<' => depth += 1,
+            // The arrow of a function type closes nothing.
+            '>' if before != '-' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => shown.push(c),
+            _ => {}
+        }
+        before = c;
+    }
+    shown.trim_end_matches("::").replace("::::", "::")
+}
+
+/// Where the bracket that was opened before `text` is closed.
+fn end_of_generics(text: &str) -> Option<usize> {
+    let mut depth = 1_usize;
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' if before != '-' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+        before = c;
+    }
+    None
+}
+
+/// Splits `Type as Trait`, where the ` as ` of another such pair may stand in the type's generics.
+fn split_as(inside: &str) -> Option<(&str, &str)> {
+    let splits = inside.match_indices(" as ");
+    let mut outer = splits.filter(|(at, _)| {
+        let before = &inside[..*at];
+        let opened = before.matches('<').count();
+        let closed = before.matches('>').count() - before.matches("->").count();
+        opened == closed
+    });
+    let (at, found) = outer.next()?;
+    Some((&inside[..at], &inside[at + found.len()..]))
+}
+
+/// Shows them as a tree: what all have in common once, then each.
+pub(super) fn write(f: &mut fmt::Formatter<'_>, branches: &[Branch], more: usize) -> fmt::Result {
+    let frames = branches.iter().flat_map(|branch| &branch.frames);
+    let width = frames.map(|frame| Place(frame).to_string().len()).max();
+    let mut lines = Lines {
+        f,
+        begun: false,
+        width: width.unwrap_or(0),
+    };
+    if branches.is_empty() {
+        let why = "`std::future::pending`, or one that has it from before";
+        return lines.line(
+            "",
+            format_args!("at an await that asked for no waker ({why})"),
+        );
+    }
+    let branches: Vec<_> = branches
+        .iter()
+        .map(|branch| (&branch.frames[..], branch))
+        .collect();
+    lines.tree(&branches, "")?;
+    match more {
+        0 => Ok(()),
+        _ => lines.line("", format_args!("and at {more} more awaits")),
+    }
+}
+
+struct Lines<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    begun: bool,
+    /// Of the longest place.
+    width: usize,
+}
+
+impl Lines<'_, '_> {
+    fn line(&mut self, indent: &str, text: fmt::Arguments<'_>) -> fmt::Result {
+        if std::mem::replace(&mut self.begun, true) {
+            self.f.write_str("\n")?;
+        }
+        write!(self.f, "{indent}{text}")
+    }
+
+    /// Each branch with the frames of it that are not shown yet.
+    fn tree(&mut self, branches: &[(&[Frame], &Branch)], indent: &str) -> fmt::Result {
+        let groups: Vec<_> = branches
+            .chunk_by(|(one, _), (other, _)| !one.is_empty() && one.first() == other.first())
+            .collect();
+        let fork = groups.len() > 1;
+        for group in groups {
+            let (mut first, inner) = if fork {
+                (format!("{indent}- "), format!("{indent}  "))
+            } else {
+                (indent.to_owned(), indent.to_owned())
+            };
+            let [(frames, branch), ..] = group else {
+                continue;
+            };
+            let Some((frame, _)) = frames.split_first() else {
+                self.leaf(branch, &first)?;
+                continue;
+            };
+            self.frame(frame, &first)?;
+            first.clone_from(&inner);
+            let rest: Vec<_> = group
+                .iter()
+                .map(|(it, branch)| (&it[1..], *branch))
+                .collect();
+            self.tree(&rest, &first)?;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &Frame, indent: &str) -> fmt::Result {
+        let function = Printable(&frame.function);
+        if frame.file.is_none() {
+            return self.line(indent, format_args!("in {function}"));
+        }
+        let (place, width) = (Place(frame).to_string(), self.width);
+        self.line(indent, format_args!("at {place:<width$}  {function}"))
+    }
+
+    fn leaf(&mut self, branch: &Branch, indent: &str) -> fmt::Result {
+        let times = match branch.count {
+            1 => String::new(),
+            count => format!(" ({count} times)"),
+        };
+        match &branch.awaits {
+            Some(what) => self.line(indent, format_args!("awaiting {}{times}", Printable(what))),
+            None if branch.frames.is_empty() => self.line(
+                indent,
+                format_args!("at an await whose name is not known{times}"),
+            ),
+            None if branch.count > 1 => self.line(indent, format_args!("{}", times.trim_start())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a frame is.
+struct Place<'a>(&'a Frame);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frame {
+            file, line, column, ..
+        } = self.0;
+        if let Some(file) = file {
+            Printable(file).fmt(f)?;
+        }
+        for number in [line, column].into_iter().flatten() {
+            write!(f, ":{number}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
