@@ -857,11 +857,15 @@ impl Control {
         for task in &mut refused {
             task.age += since;
         }
-        let (jobs, tasks): (Vec<_>, Vec<_>) = left
+        let (jobs, mut tasks): (Vec<_>, Vec<_>) = left
             .into_iter()
             .partition(|task| task.kind == Kind::Blocking);
-        refused.extend(tasks);
         findings.add_to(&mut refused);
+        findings.add_to(&mut tasks);
+        for task in &mut tasks {
+            task.unresponsive = true;
+        }
+        refused.extend(tasks);
         // A hook is reported as one.
         refused.retain(|task| task.kind != Kind::Hook);
         if !refused.is_empty() {

@@ -26,6 +26,8 @@ mod reporter;
 mod run;
 mod runtime;
 mod scope;
+#[cfg(feature = "serde")]
+mod serial;
 mod shield;
 mod signals;
 mod spawn;

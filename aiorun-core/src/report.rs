@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::error::{HookReport, UnhandledError};
 use crate::exit::StopReason;
+use crate::listing::Listing;
 use crate::phase::Phase;
 use crate::registry::{Outcome, Tally};
 use crate::task::TaskInfo;
-use crate::text::Short;
+use crate::text::{Count, Short};
 
 /// What happened in a run. `Display` shows it as a table.
 ///
@@ -130,78 +131,132 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<12}{}", "stopped", self.reason)?;
-        for PhaseReport {
-            phase,
-            began,
-            ended,
-        } in &self.phases
-        {
-            let took = Short(ended.saturating_sub(*began));
-            writeln!(f, "{phase:<12}{took:>8}  from {} on", Short(*began))?;
+        write!(f, "stopped: {}", self.reason)?;
+        if let Some(last) = self.phases.last() {
+            let (all, shutdown) = (Short(last.ended), Short(self.shutdown_took()));
+            write!(f, ", after {all}, of which the shutdown took {shutdown}")?;
         }
-        writeln!(f, "{:<12}{}", "tasks", self.tasks)?;
-        let mut list = |what: &str, entries: &[&dyn fmt::Display]| -> fmt::Result {
-            entries
-                .iter()
-                .try_for_each(|entry| writeln!(f, "{what:<12}{entry}"))
-        };
-        list(
-            "refused",
-            &self
-                .refused
-                .iter()
-                .map(|task| task as _)
-                .collect::<Vec<_>>(),
-        )?;
-        list(
-            "abandoned",
-            &self
-                .abandoned
-                .iter()
-                .map(|job| job as _)
-                .collect::<Vec<_>>(),
-        )?;
-        list(
-            "hook",
-            &self.hooks.iter().map(|hook| hook as _).collect::<Vec<_>>(),
-        )?;
-        list(
-            "failure",
-            &self
-                .failures
-                .iter()
-                .map(|error| error as _)
-                .collect::<Vec<_>>(),
-        )?;
+        self.timeline(f)?;
+        write!(f, "\n\n{}", Table(&self.tasks))?;
+        for (what, tasks) in [("refused", &self.refused), ("abandoned", &self.abandoned)] {
+            if !tasks.is_empty() {
+                write!(f, "\n\n{what}:{}", Listing::some(tasks))?;
+            }
+        }
+        list(f, "exit hooks", &self.hooks)?;
+        list(f, "failures", &self.failures)?;
         if self.more_failures > 0 {
-            writeln!(f, "{:<12}and {} more", "", self.more_failures)?;
+            write!(f, "\n  and {} more", self.more_failures)?;
         }
         if self.strays > 0 {
-            writeln!(
-                f,
-                "{:<12}{} (bare `tokio::spawn`), dropped",
-                "strays", self.strays
-            )?;
+            let strays = Count(self.strays, "stray task");
+            write!(f, "\n\n{strays} of bare `tokio::spawn`, dropped")?;
         }
         Ok(())
     }
 }
 
-impl fmt::Display for TaskCounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} spawned", self.spawned)?;
-        let counts = [
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, what: &str, entries: &[T]) -> fmt::Result {
+    if !entries.is_empty() {
+        write!(f, "\n\n{what}:")?;
+    }
+    entries
+        .iter()
+        .try_for_each(|entry| write!(f, "\n  {entry}"))
+}
+
+impl Report {
+    /// The phases, with a bar for each phase of the shutdown.
+    fn timeline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.phases.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\n\n{:<12}{:>8}{:>8}", "phase", "from", "took")?;
+        let shutdown = self.phases.iter().find(|it| it.phase != Phase::Running);
+        let scale = Scale {
+            begins: shutdown.map_or(Duration::ZERO, |first| first.began),
+            lasts: self.shutdown_took(),
+        };
+        for phase in &self.phases {
+            let PhaseReport { began, ended, .. } = *phase;
+            let took = ended.saturating_sub(began);
+            write!(
+                f,
+                "\n{:<12}{:>8}{:>8}",
+                phase.phase,
+                Short(began),
+                Short(took)
+            )?;
+            if phase.phase != Phase::Running {
+                let from = scale.column(began).min(Scale::COLUMNS - 1);
+                let width = scale.column(ended).saturating_sub(from).max(1);
+                write!(f, "  {:from$}{:#<width$}", "", "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a moment of the shutdown is on the timeline.
+struct Scale {
+    begins: Duration,
+    lasts: Duration,
+}
+
+impl Scale {
+    const COLUMNS: usize = 40;
+
+    fn column(&self, at: Duration) -> usize {
+        let passed = at.saturating_sub(self.begins).min(self.lasts).as_nanos();
+        let column = passed * Self::COLUMNS as u128 / self.lasts.as_nanos().max(1);
+        usize::try_from(column).unwrap_or(0)
+    }
+}
+
+impl TaskCounts {
+    fn named(&self) -> [(u64, &'static str); 7] {
+        [
+            (self.spawned, "spawned"),
             (self.completed, "completed"),
             (self.failed, "failed"),
             (self.panicked, "panicked"),
             (self.cancelled, "cancelled"),
             (self.refused, "refused"),
-            (self.caught, "caught their cancellation"),
-        ];
-        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, ", {count} {what}")?;
+            (self.caught, "caught"),
+        ]
+    }
+}
+
+/// In one line, without what there is none of.
+impl fmt::Display for TaskCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (count, what)) in self.named().into_iter().enumerate() {
+            match (number, count) {
+                (0, _) => write!(f, "{count} {what}")?,
+                (_, 0) => {}
+                _ => write!(f, ", {count} {what}")?,
+            }
         }
         Ok(())
     }
 }
+
+/// Two lines, with a column for each.
+struct Table<'a>(&'a TaskCounts);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.0.named();
+        write!(f, "{:<8}", "tasks")?;
+        for (_, what) in columns {
+            write!(f, "{what:>11}")?;
+        }
+        write!(f, "\n{:<8}", "")?;
+        columns
+            .iter()
+            .try_for_each(|(count, _)| write!(f, "{count:>11}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

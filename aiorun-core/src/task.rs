@@ -189,8 +189,8 @@ pub struct TaskInfo {
     /// Where it is suspended, if it was asked: in a [`Dump`](crate::Dump), and with tasks that did
     /// not end within the limit. At most a hundred tasks are asked at a time.
     pub trace: Option<Trace>,
-    /// Whether it was asked where it is suspended and did not answer within a second: it is stuck in
-    /// a poll, or no thread was free to poll it.
+    /// Whether it did not react when it was woken, to answer where it is suspended or to be ended: it
+    /// is stuck in a poll, or no thread was free to poll it.
     pub unresponsive: bool,
     /// It is no task of ours, but a shield in somebody else's.
     pub(crate) bare_shield: bool,
@@ -258,7 +258,7 @@ impl fmt::Display for Condition<'_> {
         match (task.kind, &task.state) {
             (Kind::Blocking, State::NotStarted) => f.write_str("queued"),
             (_, state @ State::Running { .. }) if task.unresponsive => {
-                write!(f, "stuck in a poll, {state}")
+                write!(f, "stuck, {state}")
             }
             (_, state) => state.fmt(f),
         }?;

@@ -11,6 +11,7 @@ use crate::builder::Builder;
 use crate::error::RunError;
 use crate::exit::Exit;
 use crate::handle::Handle;
+use crate::listing::Listing;
 use crate::runtime::STACK;
 
 /// How long a test may take unless `test_timeout` says otherwise.
@@ -92,11 +93,13 @@ fn judge(exit: &Exit) -> ExitCode {
     for entry in failures.chain(hooks) {
         let _ = writeln!(text, "  {entry}");
     }
-    for task in &report.refused {
-        let _ = writeln!(text, "  refused to end: {task}");
-    }
-    for job in &report.abandoned {
-        let _ = writeln!(text, "  was abandoned: {job}");
+    for (what, left) in [
+        ("did not end", &report.refused),
+        ("did not end and was abandoned", &report.abandoned),
+    ] {
+        if !left.is_empty() {
+            let _ = writeln!(text, "  {what}:{}", Listing::all(left));
+        }
     }
     match &exit.error {
         Some(error) if text.is_empty() => panic!("the body of the test is fine, but {error}"),

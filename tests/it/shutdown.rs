@@ -331,9 +331,6 @@ fn a_report_is_a_table() {
         "stop was called",
         "cancelling",
         "draining",
-        "4 spawned",
-        "1 failed",
-        "1 refused",
         "`stubborn`",
         "`close`",
         "no feed",
@@ -341,5 +338,23 @@ fn a_report_is_a_table() {
     for word in words {
         assert!(table.contains(word), "{word} is missing:\n{table}");
     }
+    let mut lines = table.lines().skip_while(|line| !line.starts_with("tasks"));
+    let mut row = || {
+        let line = lines.next().expect("two lines of figures");
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (heads, figures) = (row().split_off(1), row());
+    let columns: Vec<_> = heads.iter().zip(&figures).collect();
+    let figure = |head: &str| {
+        let column = columns.iter().find(|(known, _)| *known == head);
+        column.map(|(_, figure)| figure.as_str())
+    };
+    assert_eq!(figure("spawned"), Some("4"), "{table}");
+    assert_eq!(figure("completed"), Some("2"), "{table}");
+    assert_eq!(figure("failed"), Some("1"), "{table}");
+    assert_eq!(figure("refused"), Some("1"), "{table}");
+    assert_eq!(figures.len(), heads.len());
     assert!(exit.report.shutdown_took() >= crate::trial::SHORT);
 }

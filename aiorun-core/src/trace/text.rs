@@ -80,6 +80,8 @@ struct Symbol<'a> {
 struct Function {
     /// Without generics and closures.
     path: String,
+    /// That of the type, or of the trait where the type is only a parameter.
+    of_crate: Option<String>,
     /// Whether it is a `poll`, or the closure that an async function is to the compiler.
     is_async: bool,
 }
@@ -151,7 +153,7 @@ fn branch(symbols: &[Symbol<'_>]) -> Branch {
             continue;
         };
         if is_plumbing(&function) {
-            leaf.go_in(function.path);
+            leaf.go_in(function);
             continue;
         }
         // What a macro of theirs has put into the user's function is of no interest either.
@@ -191,9 +193,10 @@ struct Leaf {
 }
 
 impl Leaf {
-    fn go_in(&mut self, path: String) {
+    fn go_in(&mut self, function: Function) {
+        let Function { path, of_crate, .. } = function;
         let (module, last) = path.rsplit_once("::").unwrap_or_default();
-        if self.found || crate_of(&path).is_none_or(|name| STD.contains(&name)) {
+        if self.found || of_crate.is_none_or(|name| STD.contains(&&*name)) {
             // Insides, or nothing but a pointer to it.
         } else if self
             .timeout
@@ -201,6 +204,9 @@ impl Leaf {
             .is_some_and(|it| it.starts_with(module))
         {
             // The limit itself, and not what it is a limit on.
+            self.found = true;
+        } else if path.contains("::AtomicWaker::") {
+            // The user's future itself stores the waker.
             self.found = true;
         } else if last == "Timeout" {
             self.timeout = Some(path);
@@ -237,10 +243,10 @@ fn crate_of(path: &str) -> Option<&str> {
     path.split_once("::").map(|(name, _)| name)
 }
 
-/// Whether it only carries others about. A name without a path is that of a type parameter, as in
-/// `<F as Future>::poll`.
+/// Whether it only carries others about.
 fn is_plumbing(function: &Function) -> bool {
-    crate_of(&function.path).is_none_or(|name| PLUMBING.contains(&name))
+    let of_crate = function.of_crate.as_deref();
+    of_crate.is_none_or(|name| PLUMBING.contains(&name))
 }
 
 /// The package whose source it is, where cargo has put it or where it came with the compiler.
@@ -285,8 +291,10 @@ fn function(name: &str) -> Option<Function> {
     }
     let (name, is_closure) = without_closures(name);
     let Some(rest) = name.strip_prefix('<') else {
+        let path = without_generics(name);
         return Some(Function {
-            path: without_generics(name),
+            of_crate: crate_of(&path).map(str::to_owned),
+            path,
             is_async: is_closure,
         });
     };
@@ -299,6 +307,8 @@ fn function(name: &str) -> Option<Function> {
     };
     let of_type = without_generics(of_type.trim_start_matches(['&', '*']));
     let of_type = of_type.trim_start_matches("mut ");
+    let of_crate = crate_of(of_type).or_else(|| of_trait.as_deref().and_then(crate_of));
+    let of_crate = of_crate.map(str::to_owned);
     let polls = of_trait.is_some_and(|it| it.ends_with("::Future")) && method == "poll";
     let path = if polls {
         of_type.to_owned()
@@ -307,6 +317,7 @@ fn function(name: &str) -> Option<Function> {
     };
     Some(Function {
         path,
+        of_crate,
         is_async: polls || is_closure,
     })
 }
