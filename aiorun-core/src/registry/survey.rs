@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::{Body, GIVEN_UP, JOB, NEW, Registry, Slot, Sort, TRACE, kind_of, may_be_cut};
+use super::{Body, GIVEN_UP, JOB, NEW, REARM, Registry, Slot, Sort, TRACE, kind_of, may_be_cut};
 use crate::scope::wake;
 use crate::sync::{lock, lock_std};
 use crate::task::{Id, Kind, TaskInfo};
@@ -89,6 +89,8 @@ impl Registry {
         for (id, slot) in &waiting {
             let body = lock(&slot.body);
             if body.id == id.get() {
+                // Its waker was taken, and has to be put back all the same.
+                slot.flags.fetch_or(REARM, Release);
                 slot.flags.fetch_and(!TRACE, Release);
             }
         }
@@ -129,7 +131,7 @@ impl Slot {
 
     /// For a bare shield: whether it is asked now.
     pub(crate) fn is_surveyed(&self) -> bool {
-        self.flags.fetch_and(!TRACE, Acquire) & TRACE != 0
+        self.flags.fetch_and(!(TRACE | REARM), Acquire) & TRACE != 0
     }
 
     /// Answers after a traced poll; with nothing if the task has ended in it.
@@ -168,46 +170,5 @@ fn sample<T: Copy>(
     chosen
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn here() -> &'static Location<'static> {
-        Location::caller()
-    }
-
-    fn chosen(crowds: &[usize], most: usize) -> Vec<usize> {
-        #[rustfmt::skip]
-        let places = [
-            here(),
-            here(),
-            here(),
-            here(),
-        ];
-        let crowd_of = |(crowd, size): (usize, &usize)| vec![(places[crowd], crowd); *size];
-        let candidates = crowds.iter().enumerate().flat_map(crowd_of);
-        let mut counts = vec![0; crowds.len()];
-        for crowd in sample(candidates, most) {
-            counts[crowd] += 1;
-        }
-        counts
-    }
-
-    #[test]
-    fn a_crowd_does_not_hide_the_others() {
-        assert_eq!(chosen(&[], 10), [0; 0]);
-        assert_eq!(chosen(&[3, 4], 10), [3, 4]);
-        assert_eq!(chosen(&[10_000, 1, 2], 10), [7, 1, 2]);
-        assert_eq!(chosen(&[1000, 1000], 10), [5, 5]);
-        assert_eq!(chosen(&[1000, 1, 1000, 1], 3), [1, 1, 0, 1]);
-        assert_eq!(chosen(&[5, 5, 5, 5], 2), [1, 1, 0, 0]);
-    }
-
-    #[test]
-    fn the_chosen_are_spread_over_the_crowd() {
-        let place = Location::caller();
-        let candidates = (0..1000).map(|number| (place, number));
-        assert_eq!(sample(candidates, 5), [0, 200, 400, 600, 800]);
-    }
-}
+#[cfg(all(test, not(aiorun_loom)))]
+mod tests;

@@ -7,7 +7,7 @@ use super::*;
 
 /// Counts how often it was woken.
 #[derive(Default)]
-struct Alarm(AtomicUsize);
+pub(super) struct Alarm(AtomicUsize);
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
@@ -16,19 +16,19 @@ impl Wake for Alarm {
 }
 
 impl Alarm {
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.0.load(SeqCst)
     }
 }
 
 /// A registry of a run that only exists in name.
-struct Bench {
-    registry: &'static Registry,
+pub(super) struct Bench {
+    pub(super) registry: &'static Registry,
     epoch: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_marks(0)
     }
 
@@ -50,7 +50,7 @@ impl Bench {
         }
     }
 
-    fn task(&self, kind: Kind, marks: u32) -> (&'static Slot, Id) {
+    pub(super) fn task(&self, kind: Kind, marks: u32) -> (&'static Slot, Id) {
         self.child_of(None, kind, marks)
     }
 
@@ -62,17 +62,17 @@ impl Bench {
         (slot, origin.id)
     }
 
-    fn cancel_all(&self) {
+    pub(super) fn cancel_all(&self) {
         self.registry.set_phase(Phase::Cancelling);
         self.registry.cancel_all();
     }
 
-    fn ended(&self, outcome: Outcome) -> u64 {
+    pub(super) fn ended(&self, outcome: Outcome) -> u64 {
         self.registry.tally().ended[outcome as usize]
     }
 }
 
-fn alarm() -> (Arc<Alarm>, Waker) {
+pub(super) fn alarm() -> (Arc<Alarm>, Waker) {
     let alarm = Arc::<Alarm>::default();
     (Arc::clone(&alarm), alarm.into())
 }

@@ -1,0 +1,268 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::registry::tests::{Alarm, Bench, alarm};
+use crate::registry::{BARE_SHIELD, Outcome, PROTECTED, Verdict};
+use crate::trace::waker::Taken;
+
+#[track_caller]
+fn here() -> &'static Location<'static> {
+    Location::caller()
+}
+
+fn chosen(crowds: &[usize], most: usize) -> Vec<usize> {
+    #[rustfmt::skip]
+    let places = [
+        here(),
+        here(),
+        here(),
+        here(),
+    ];
+    let crowd_of = |(crowd, size): (usize, &usize)| vec![(places[crowd], crowd); *size];
+    let candidates = crowds.iter().enumerate().flat_map(crowd_of);
+    let mut counts = vec![0; crowds.len()];
+    for crowd in sample(candidates, most) {
+        counts[crowd] += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_crowd_does_not_hide_the_others() {
+    assert_eq!(chosen(&[], 10), [0; 0]);
+    assert_eq!(chosen(&[3, 4], 10), [3, 4]);
+    assert_eq!(chosen(&[10_000, 1, 2], 10), [7, 1, 2]);
+    assert_eq!(chosen(&[1000, 1000], 10), [5, 5]);
+    assert_eq!(chosen(&[1000, 1, 1000, 1], 3), [1, 1, 0, 1]);
+    assert_eq!(chosen(&[5, 5, 5, 5], 2), [1, 1, 0, 0]);
+}
+
+#[test]
+fn the_chosen_are_spread_over_the_crowd() {
+    let place = Location::caller();
+    let candidates = (0..1000).map(|number| (place, number));
+    assert_eq!(sample(candidates, 5), [0, 200, 400, 600, 800]);
+}
+
+fn trace() -> Trace {
+    Trace::new(Taken::default())
+}
+
+/// A task that has begun, and is suspended.
+fn suspended(bench: &Bench, kind: Kind, marks: u32) -> (&'static Slot, Id, Arc<Alarm>) {
+    let (slot, id) = bench.task(kind, marks);
+    let (alarm, waker) = alarm();
+    assert_eq!(slot.attend(&waker), Verdict::Poll);
+    slot.leave();
+    (slot, id, alarm)
+}
+
+/// Polls as a task does, and says whether it was traced.
+fn poll(slot: &Slot, alarm: &Arc<Alarm>) -> Verdict {
+    assert!(slot.needs_attention());
+    slot.attend(&Arc::clone(alarm).into())
+}
+
+fn asked(bench: &Bench) -> usize {
+    lock_std(&bench.registry.survey).waiting.len()
+}
+
+#[test]
+fn who_is_asked_answers_in_its_next_poll() {
+    let bench = Bench::new();
+    let (slot, id, alarm) = suspended(&bench, Kind::Async, 0);
+    bench.registry.survey_all();
+    assert_eq!(alarm.count(), 1, "it is woken");
+    assert!(!bench.registry.is_surveyed());
+    assert_eq!(poll(slot, &alarm), Verdict::Trace);
+    slot.answer(Some(trace()));
+    assert!(bench.registry.is_surveyed());
+    assert!(bench.registry.trace_of(id).is_some());
+    assert!(!slot.needs_attention(), "once");
+    let findings = bench.registry.end_survey();
+    let mut tasks = bench.registry.tasks(false);
+    findings.add_to(&mut tasks);
+    assert!(tasks[0].trace.is_some() && !tasks[0].unresponsive);
+    assert!(bench.registry.trace_of(id).is_none(), "it is over");
+}
+
+#[test]
+fn who_does_not_answer_is_known_and_left_alone() {
+    let bench = Bench::new();
+    let (slot, _, alarm) = suspended(&bench, Kind::Async, 0);
+    bench.registry.survey_all();
+    let findings = bench.registry.end_survey();
+    let mut tasks = bench.registry.tasks(false);
+    findings.add_to(&mut tasks);
+    assert!(tasks[0].trace.is_none() && tasks[0].unresponsive);
+    assert!(bench.registry.is_surveyed());
+    // It was woken and is polled as ever, and can be woken again.
+    assert_eq!(poll(slot, &alarm), Verdict::Poll);
+    bench.cancel_all();
+    assert_eq!(alarm.count(), 2);
+    assert_eq!(poll(slot, &alarm), Verdict::Drop);
+}
+
+#[test]
+fn a_late_answer_is_of_no_interest() {
+    let bench = Bench::new();
+    let (slot, id, alarm) = suspended(&bench, Kind::Async, 0);
+    bench.registry.survey_all();
+    assert_eq!(poll(slot, &alarm), Verdict::Trace);
+    drop(bench.registry.end_survey());
+    slot.answer(Some(trace()));
+    assert!(bench.registry.trace_of(id).is_none());
+    // Not in the next one either, where it is asked again.
+    bench.registry.survey_all();
+    assert!(!bench.registry.is_surveyed());
+    assert_eq!(poll(slot, &alarm), Verdict::Trace);
+    slot.answer(None);
+    assert!(bench.registry.is_surveyed());
+}
+
+#[test]
+fn who_can_answer_is_asked() {
+    for (kind, marks, answers) in [
+        (Kind::Main, 0, true),
+        (Kind::Async, 0, true),
+        (Kind::Async, PROTECTED, true),
+        (Kind::Local, 0, true),
+        (Kind::Callback, 0, true),
+        (Kind::Hook, 0, true),
+        (Kind::Async, BARE_SHIELD, true),
+        (Kind::Blocking, 0, false),
+    ] {
+        let bench = Bench::new();
+        let (slot, _) = bench.task(kind, marks);
+        match kind {
+            Kind::Blocking => assert_eq!(slot.start_job(), Verdict::Poll),
+            _ => assert_eq!(slot.attend(&alarm().1), Verdict::Poll),
+        }
+        bench.registry.survey_all();
+        assert_eq!(asked(&bench), usize::from(answers), "{kind:?} {marks}");
+    }
+}
+
+#[test]
+fn who_has_not_begun_or_was_given_up_is_not_asked() {
+    let bench = Bench::new();
+    let (_new, _) = bench.task(Kind::Async, 0);
+    let (_callback, _) = bench.task(Kind::Callback, 0);
+    assert_eq!(_callback.start_job(), Verdict::Poll);
+    bench.registry.survey_all();
+    assert_eq!(asked(&bench), 0);
+    let (_stuck, _, _) = suspended(&bench, Kind::Async, 0);
+    bench.registry.give_up(|_| true);
+    bench.registry.survey_all();
+    assert_eq!(asked(&bench), 0);
+}
+
+#[test]
+fn who_ends_need_not_answer() {
+    let bench = Bench::new();
+    let [(one, _, _), (two, _, of_two), (three, three_id, of_three)] =
+        [(); 3].map(|()| suspended(&bench, Kind::Async, 0));
+    bench.registry.survey_all();
+    // tokio drops it, say by `abort`.
+    one.free();
+    // It ends in the traced poll.
+    assert_eq!(poll(two, &of_two), Verdict::Trace);
+    two.answer(None);
+    two.free();
+    assert!(!bench.registry.is_surveyed());
+    // It is cancelled before it is polled.
+    three.cancel(three_id);
+    assert_eq!(poll(three, &of_three), Verdict::Drop);
+    assert!(bench.registry.is_surveyed());
+    three.free();
+    assert!(bench.registry.end_survey().silent.is_empty());
+}
+
+#[test]
+fn who_is_in_a_slot_next_is_not_asked_for_the_one_before() {
+    let bench = Bench::new();
+    let (slot, _, _) = suspended(&bench, Kind::Async, 0);
+    bench.registry.survey_all();
+    slot.free();
+    let (next, _, alarm) = suspended(&bench, Kind::Async, 0);
+    assert!(std::ptr::eq(slot, next));
+    assert!(!next.needs_attention());
+    drop(bench.registry.end_survey());
+    assert_eq!(alarm.count(), 0);
+}
+
+#[test]
+fn who_refuses_is_asked_as_it_is_ended() {
+    let bench = Bench::new();
+    let (stubborn, id, alarm) = suspended(&bench, Kind::Async, PROTECTED);
+    let (plain, _, of_plain) = suspended(&bench, Kind::Async, 0);
+    bench.cancel_all();
+    // Nobody has polled the plain one since; it has not refused, and there is nothing to ask.
+    bench.registry.survey_stubborn(|_| true);
+    assert_eq!(asked(&bench), 1);
+    assert_eq!(alarm.count(), 0, "it is about to be woken");
+    bench.registry.force(|_| true);
+    assert_eq!(alarm.count(), 1);
+    assert_eq!(poll(plain, &of_plain), Verdict::Drop);
+    assert_eq!(poll(stubborn, &alarm), Verdict::TraceAndDrop);
+    stubborn.answer(Some(trace()));
+    assert_eq!(
+        bench.registry.take_refused(),
+        [],
+        "it may still end by itself"
+    );
+    stubborn.give_in();
+    stubborn.free();
+    assert_eq!(bench.registry.take_refused(), [id]);
+    assert!(bench.registry.trace_of(id).is_some());
+    assert_eq!(bench.ended(Outcome::Refused), 1);
+}
+
+#[test]
+fn who_ends_in_its_last_poll_has_not_refused() {
+    let bench = Bench::new();
+    let (slot, id, alarm) = suspended(&bench, Kind::Async, PROTECTED);
+    bench.cancel_all();
+    bench.registry.survey_stubborn(|_| true);
+    bench.registry.force(|_| true);
+    assert_eq!(poll(slot, &alarm), Verdict::TraceAndDrop);
+    slot.settle(Outcome::Completed);
+    slot.answer(None);
+    slot.free();
+    assert_eq!(bench.registry.take_refused(), []);
+    assert_eq!(bench.ended(Outcome::Completed), 1);
+    assert!(bench.registry.trace_of(id).is_none());
+}
+
+#[test]
+fn a_shield_keeps_nobody_from_answering() {
+    let bench = Bench::new();
+    let (slot, id, alarm) = suspended(&bench, Kind::Async, 0);
+    let (scopes, shield) = slot.begin_shield(Location::caller());
+    slot.cancel(id);
+    bench.registry.survey_all();
+    assert_eq!(poll(slot, &alarm), Verdict::Trace);
+    slot.answer(Some(trace()));
+    slot.end_shield(&scopes, shield);
+    assert_eq!(poll(slot, &alarm), Verdict::Drop, "the request is not lost");
+}
+
+#[test]
+fn a_bare_shield_is_asked_whatever_polls_it() {
+    let bench = Bench::new();
+    let (slot, id) = bench.task(Kind::Async, BARE_SHIELD);
+    let [(first, of_first), (second, of_second)] = [(); 2].map(|()| alarm());
+    slot.follow(&of_first);
+    slot.follow(&of_second);
+    slot.follow(&of_second);
+    assert!(!slot.needs_attention());
+    bench.registry.survey_all();
+    assert_eq!((first.count(), second.count()), (0, 1));
+    assert!(slot.needs_attention() && slot.is_surveyed());
+    assert!(!slot.needs_attention() && !slot.is_surveyed());
+    slot.answer(Some(trace()));
+    assert!(bench.registry.trace_of(id).is_some());
+    slot.follow(&of_second);
+    bench.registry.survey_all();
+    assert_eq!(second.count(), 2);
+}
