@@ -12,6 +12,8 @@ use futures::FutureExt as _;
 use super::*;
 use crate::scope::Hearing;
 
+mod survey;
+
 /// Counts the wakes, by an atomic of loom's: so a poll may come before or after a wake.
 #[derive(Default)]
 struct Alarm(AtomicUsize);
@@ -280,6 +282,7 @@ impl Task {
                 Verdict::Drop => return End::Dropped,
                 Verdict::Poll if catch.fires() => return End::Caught,
                 Verdict::Poll | Verdict::Wait => {}
+                Verdict::Trace | Verdict::TraceAndDrop => unreachable!("nobody asks"),
             }
         }
         End::Suspended

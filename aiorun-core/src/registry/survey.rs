@@ -46,7 +46,13 @@ impl Registry {
     /// Asks those tasks that are there and awaited where they are suspended.
     pub(crate) fn survey_all(&self) {
         for slot in self.survey(|_, _| true) {
-            let waker = lock(&slot.body).waker.take();
+            let mut body = lock(&slot.body);
+            // Whoever has answered meanwhile would not put it back.
+            if slot.flags.load(Relaxed) & TRACE == 0 {
+                continue;
+            }
+            let waker = body.waker.take();
+            drop(body);
             if let Some(waker) = waker {
                 wake(waker);
             }
