@@ -69,8 +69,9 @@ impl Dump {
 
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let jobs = |task: &&TaskInfo| task.kind == Kind::Blocking;
-        let jobs = self.tasks.iter().filter(jobs).count();
+        let count = |is: fn(&TaskInfo) -> bool| self.tasks.iter().filter(|it| is(it)).count();
+        let jobs = count(|task| task.kind == Kind::Blocking);
+        let tasks = count(|task| task.kind != Kind::Blocking && !task.bare_shield);
         write!(
             f,
             "aiorun: process {}, up {}, {}",
@@ -81,7 +82,7 @@ impl fmt::Display for Dump {
         if let Some(left) = self.time_left {
             write!(f, " with {} left", Short(left))?;
         }
-        write!(f, ": {}", Count(self.tasks.len() - jobs, "task"))?;
+        write!(f, ": {}", Count(tasks, "task"))?;
         if jobs > 0 {
             write!(f, ", {}", Count(jobs, "blocking job"))?;
         }

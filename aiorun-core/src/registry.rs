@@ -318,7 +318,7 @@ impl Slot {
         let verdict = if flags & FORCE != 0 {
             if may_be_cut(&body, flags) {
                 Verdict::Drop
-            } else if traced {
+            } else if traced && flags & NEW == 0 {
                 Verdict::TraceAndDrop
             } else {
                 next = self.refuse(&body, next);
@@ -383,7 +383,7 @@ impl Slot {
     pub(crate) fn start_job(&self) -> Verdict {
         let body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
-        let mut next = flags & !NEW;
+        let mut next = flags & !(NEW | TRACE);
         let verdict = if flags & FORCE != 0 {
             // Only the callback is forced. Its time is over, and it has done nothing.
             next = self.refuse(&body, next);
@@ -395,6 +395,11 @@ impl Slot {
             Verdict::Poll
         };
         self.flags.store(next, Release);
+        let id = body.id;
+        drop(body);
+        if flags & TRACE != 0 {
+            self.registry.answered(id, None);
+        }
         verdict
     }
 
@@ -581,6 +586,7 @@ impl Slot {
         let flags = self.flags.load(Acquire);
         let kind = kind_of(flags);
         let state = match self.running.load(Relaxed) {
+            0 if flags & OUTCOME_MASK != 0 => State::Finished,
             0 if flags & NEW != 0 => State::NotStarted,
             0 if flags & (REQUESTED | FORCE) != 0 => State::Cancelling,
             0 => State::Suspended,

@@ -187,6 +187,7 @@ impl Serialize for State {
             Self::NotStarted => to.serialize_str("not_started"),
             Self::Suspended => to.serialize_str("suspended"),
             Self::Cancelling => to.serialize_str("cancelling"),
+            Self::Finished => to.serialize_str("finished"),
             Self::Running { thread } => {
                 let mut fields = to.serialize_struct_variant("State", 0, "running", 1)?;
                 fields.serialize_field("thread", thread)?;

@@ -129,6 +129,8 @@ pub enum State {
     },
     /// Waiting at an await, after its cancellation was requested.
     Cancelling,
+    /// It has ended, and is about to be gone.
+    Finished,
 }
 
 impl fmt::Display for State {
@@ -138,6 +140,7 @@ impl fmt::Display for State {
             Self::Suspended => f.write_str("suspended"),
             Self::Running { thread } => write!(f, "running on {}", Printable(thread)),
             Self::Cancelling => f.write_str("cancelling"),
+            Self::Finished => f.write_str("finished"),
         }
     }
 }

@@ -28,13 +28,13 @@ fn task(name: &'static str, age: u64) -> TaskInfo {
 }
 
 /// A trace that can be told from another: by how many awaits were not noted.
-fn trace(more: usize) -> Option<Trace> {
+fn trace(more: usize) -> Trace {
     let trace = Trace::new(Taken {
         places: Vec::new(),
         more,
     });
     trace.branches();
-    Some(trace)
+    trace
 }
 
 fn shown(mut tasks: Vec<TaskInfo>) -> Vec<String> {
@@ -119,7 +119,7 @@ fn those_without_names_are_counted() {
 #[test]
 fn those_that_wait_elsewhere_are_entries_of_their_own() {
     let crowd = (0..6).map(|age| TaskInfo {
-        trace: trace(age % 2),
+        trace: Some(trace(age % 2)),
         ..task("twin", age.try_into().unwrap())
     });
     let lines = shown(crowd.collect());
@@ -144,8 +144,8 @@ fn who_was_not_asked_is_with_those_who_were_if_they_agree() {
     let crowd = |agree: bool| {
         let crowd = (0..10).map(|age| TaskInfo {
             trace: match age {
-                2 => trace(0),
-                7 => trace(usize::from(!agree)),
+                2 => Some(trace(0)),
+                7 => Some(trace(usize::from(!agree))),
                 _ => None,
             },
             ..task("", age.try_into().unwrap())

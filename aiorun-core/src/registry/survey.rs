@@ -62,7 +62,9 @@ impl Registry {
     /// Asks those that would be refused if they were ended by force, which is to follow and to wake
     /// them.
     pub(crate) fn survey_stubborn(&self, applies: impl Fn(Sort) -> bool) {
-        self.survey(|body, flags| applies(Sort::of(flags)) && !may_be_cut(body, flags));
+        self.survey(|body, flags| {
+            applies(Sort::of(flags)) && flags & NEW == 0 && !may_be_cut(body, flags)
+        });
     }
 
     /// Marks those who are asked.
@@ -147,9 +149,9 @@ impl Slot {
     }
 }
 
-/// Whether it has begun, is polled, and is not given up as stuck.
+/// Whether it is polled, and is not given up as stuck.
 fn can_answer(flags: u32) -> bool {
-    flags & (NEW | JOB | GIVEN_UP) == 0 && kind_of(flags) != Kind::Blocking
+    flags & (JOB | GIVEN_UP) == 0 && kind_of(flags) != Kind::Blocking
 }
 
 /// Some of the candidates: of every place where tasks are spawned as many as fit, spread over their

@@ -34,7 +34,7 @@ const PLUMBING: [&str; 19] = [
 
 /// Futures of those crates that await what they were given, and so are no answer to "what for?"
 /// where there is a better one.
-const COMBINATORS: [&str; 23] = [
+const COMBINATORS: [&str; 24] = [
     "AndThen",
     "AssertUnwindSafe",
     "CatchCancel",
@@ -50,6 +50,7 @@ const COMBINATORS: [&str; 23] = [
     "Map",
     "MapErr",
     "MaybeDone",
+    "Next",
     "OrElse",
     "Select",
     "Shield",
@@ -62,6 +63,14 @@ const COMBINATORS: [&str; 23] = [
 
 /// Those of [`PLUMBING`] that have nothing to await.
 const STD: [&str; 3] = ["alloc", "core", "std"];
+
+/// What stands between the root and the user's future.
+const WRAPPINGS: [&str; 4] = [
+    "aiorun_core::callback::",
+    "aiorun_core::entry::",
+    "aiorun_core::shield::poll_bare",
+    "aiorun_core::supervised::",
+];
 
 /// The function that polls a task to be traced: what is outside of it is the runtime.
 const ROOT: &str = "aiorun_core::trace::waker::poll_traced";
@@ -196,7 +205,8 @@ impl Leaf {
     fn go_in(&mut self, function: Function) {
         let Function { path, of_crate, .. } = function;
         let (module, last) = path.rsplit_once("::").unwrap_or_default();
-        if self.found || of_crate.is_none_or(|name| STD.contains(&&*name)) {
+        let wraps = || WRAPPINGS.iter().any(|ours| path.starts_with(ours));
+        if self.found || of_crate.is_none_or(|name| STD.contains(&&*name)) || wraps() {
             // Insides, or nothing but a pointer to it.
         } else if self
             .timeout
@@ -309,7 +319,10 @@ fn function(name: &str) -> Option<Function> {
     let of_type = of_type.trim_start_matches("mut ");
     let of_crate = crate_of(of_type).or_else(|| of_trait.as_deref().and_then(crate_of));
     let of_crate = of_crate.map(str::to_owned);
-    let polls = of_trait.is_some_and(|it| it.ends_with("::Future")) && method == "poll";
+    let polls = of_trait.is_some_and(|it| {
+        it.ends_with("::Future") && method == "poll"
+            || it.ends_with("::Stream") && method == "poll_next"
+    });
     let path = if polls {
         of_type.to_owned()
     } else {

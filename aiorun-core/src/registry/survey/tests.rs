@@ -144,13 +144,36 @@ fn who_can_answer_is_asked() {
 }
 
 #[test]
-fn who_has_not_begun_or_was_given_up_is_not_asked() {
+fn who_has_not_begun_answers_when_it_does() {
     let bench = Bench::new();
-    let (_new, _) = bench.task(Kind::Async, 0);
-    let (_callback, _) = bench.task(Kind::Callback, 0);
-    assert_eq!(_callback.start_job(), Verdict::Poll);
+    let (slot, _) = bench.task(Kind::Async, 0);
+    let (job, _) = bench.task(Kind::Callback, 0);
     bench.registry.survey_all();
+    assert_eq!(asked(&bench), 2);
+    // This one turns out to be a job, which cannot answer.
+    assert_eq!(job.start_job(), Verdict::Poll);
+    assert_eq!(asked(&bench), 1);
+    assert_eq!(slot.attend(&alarm().1), Verdict::Trace);
+    slot.answer(Some(trace()));
+    assert!(bench.registry.is_surveyed());
+}
+
+#[test]
+fn who_has_not_begun_is_not_begun_to_be_asked() {
+    let bench = Bench::new();
+    let (slot, _) = bench.task(Kind::Async, PROTECTED);
+    bench.registry.survey_stubborn(|_| true);
     assert_eq!(asked(&bench), 0);
+    // Nor where a survey is under way.
+    bench.registry.survey_all();
+    bench.registry.force(|_| true);
+    assert_eq!(slot.attend(&alarm().1), Verdict::Drop);
+    assert!(bench.registry.is_surveyed());
+}
+
+#[test]
+fn who_was_given_up_is_not_asked() {
+    let bench = Bench::new();
     let (_stuck, _, _) = suspended(&bench, Kind::Async, 0);
     bench.registry.give_up(|_| true);
     bench.registry.survey_all();

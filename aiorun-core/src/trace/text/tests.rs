@@ -74,6 +74,11 @@ fn names_are_read_in_both_manglings() {
             "app::Both",
             true,
         ),
+        (
+            "<app::Ticks as futures_core::stream::Stream>::poll_next",
+            "app::Ticks",
+            true,
+        ),
         // anything else
         ("app::parse", "app::parse", false),
         ("app::Server::poll", "app::Server::poll", false),
@@ -241,6 +246,9 @@ fn the_leaf_is_what_the_user_awaits() {
         &[sleep, limit, timeout, user],
         Some("tokio::time::timeout::Timeout"),
     );
+    let wrapping = "aiorun_core::supervised::Supervised<F,E>::poll_traced::{{closure}}";
+    is(&[sleep, wrapping], Some("tokio::time::sleep::Sleep"));
+    is(&[wrapping], None);
     is(&[join, user], Some("futures_util::future::join::Join"));
     is(&[user], None);
     let own = "<aiorun_core::cancellation::Cancellation as core::future::future::Future>::poll";
