@@ -16,6 +16,8 @@ use crate::scene::{FLAVOR, LOG, SCENARIO, VARIANT, flavor_name};
 
 /// When a child counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a child has to answer before it is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
 /// How often the child is asked whether it has ended.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -238,6 +240,20 @@ impl Child {
             }
             lines = self.record.changed.wait_timeout(lines, left).unwrap().0;
         }
+    }
+
+    /// Sends a signal again and again until it says this: a snapshot may come too early.
+    pub(crate) fn signal_until_it_says(&mut self, signal: Signal, text: &str) {
+        while !self.has_said(text) && Instant::now() < self.until {
+            self.signal(signal);
+            thread::sleep(AGAIN);
+        }
+        self.wait_for(text);
+    }
+
+    fn has_said(&self, text: &str) -> bool {
+        let lines = self.record.lines.lock().unwrap();
+        lines.0.iter().any(|line| line.text.contains(text))
     }
 
     /// Waits until it has a handler for the signal. Returns at once where the system does not tell.

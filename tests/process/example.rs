@@ -57,7 +57,7 @@ fn executables() -> &'static BTreeMap<String, PathBuf> {
     })
 }
 
-fn example(name: &str, arguments: &[&str]) -> Program {
+pub(crate) fn example(name: &str, arguments: &[&str]) -> Program {
     let path = executables()
         .get(name)
         .unwrap_or_else(|| panic!("there is no example {name}"));
@@ -259,7 +259,7 @@ fn current_thread() {
 
 fn each_has_a_test() {
     let sources = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
-    let tests = include_str!("example.rs");
+    let tests = [include_str!("example.rs"), include_str!("stuck.rs")].concat();
     for source in sources.expect("there are examples") {
         let path = source.expect("a file").path();
         let name = path
@@ -271,7 +271,12 @@ fn each_has_a_test() {
             tests.contains(&format!("example(\"{name}\"")),
             "{name} has no test"
         );
-        let text = std::fs::read_to_string(&path).expect("a text");
+        let main = if path.is_dir() {
+            path.join("main.rs")
+        } else {
+            path
+        };
+        let text = std::fs::read_to_string(&main).expect("a text");
         let typed = format!("cargo run --example {name}");
         assert!(
             text.starts_with("//!") && text.contains(&typed),

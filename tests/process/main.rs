@@ -28,6 +28,7 @@ mod repeat;
 mod scene;
 mod signal;
 mod start;
+mod stuck;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,7 +63,9 @@ fn main() -> ExitCode {
         return cases.play(&name, &scene);
     }
     begin_with_defaults();
-    cases.test(example::trials())
+    let mut others = example::trials();
+    others.extend(stuck::trials());
+    cases.test(others)
 }
 
 /// A shell starts what it runs in the background with these two ignored, and a child would inherit
