@@ -70,8 +70,8 @@ pub(crate) struct Ending {
     pub(crate) stop_code: Option<ExitCode>,
     pub(crate) main: Option<MainEnd>,
     pub(crate) report: Report,
-    /// They print dumps.
-    pub(crate) printers: Vec<Helper>,
+    /// Prints a dump.
+    pub(crate) printer: Option<Helper>,
 }
 
 /// The run's first error, as far as the control thread can tell.
@@ -98,7 +98,6 @@ struct Control {
     delay_timer: Option<tokio::task::AbortHandle>,
     asking: Option<Asking>,
     surveys: Surveys,
-    printers: Vec<Helper>,
     /// Signals that wait for the runtime, or for the answer to an earlier one.
     waiting: VecDeque<Received>,
     started: bool,
@@ -250,7 +249,6 @@ impl Control {
             delay_timer: None,
             asking: None,
             surveys: Surveys::default(),
-            printers: Vec::new(),
             waiting: VecDeque::new(),
             started: false,
             go: None,
@@ -970,7 +968,7 @@ impl Control {
             stop_code: record.stop_code,
             main: record.main,
             report,
-            printers: self.printers,
+            printer: self.surveys.into_printer(),
         }
     }
 }

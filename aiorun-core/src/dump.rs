@@ -102,9 +102,12 @@ impl fmt::Display for Dump {
 /// The dump, where there is no thread to be had.
 pub(crate) fn print(run: &Arc<Run>, findings: &Arc<Findings>) -> Result<Helper, Box<Dump>> {
     let (of_run, found) = (Arc::clone(run), Arc::clone(findings));
-    let printer = Helper::start("aiorun-dump", move || {
+    let print = move || {
         let text = format!("{}\n", Dump::new(&of_run, &found));
         stderr::write(text.as_bytes(), Instant::now() + WRITING);
-    });
+    };
+    let registry = run.registry;
+    // Others may wait for their turn.
+    let printer = Helper::start_and_then("aiorun-dump", print, || registry.changed.notify_one());
     printer.map_err(|_| Box::new(Dump::new(run, findings)))
 }

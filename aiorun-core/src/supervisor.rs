@@ -321,13 +321,8 @@ impl Launched {
     fn end(&mut self) -> Option<Ending> {
         let mut ending = self.control.take().map(ControlThread::join);
         let until = Instant::now() + reporter::PATIENCE;
-        let printers = ending.as_mut().map(|it| std::mem::take(&mut it.printers));
-        for helper in self
-            .reporter
-            .take()
-            .into_iter()
-            .chain(printers.into_iter().flatten())
-        {
+        let printer = ending.as_mut().and_then(|it| it.printer.take());
+        for helper in self.reporter.take().into_iter().chain(printer) {
             helper.wait(until);
         }
         ending

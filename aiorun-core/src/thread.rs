@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
@@ -102,8 +102,23 @@ impl Helper {
     ///
     /// When there is no thread to be had.
     pub(crate) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        Self::start_and_then(name, work, || ())
+    }
+
+    /// As [`start`](Self::start), and calls `then` when [`has_ended`](Self::has_ended) is true.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread to be had.
+    pub(crate) fn start_and_then(
+        name: &str,
+        work: impl FnOnce() + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let (end, ended) = mpsc::channel();
         let thread = Builder::new().name(name.into()).spawn(move || {
+            // Dropped in reverse order, whatever becomes of the work.
+            let _then = Finally(Some(then));
             let _end: Sender<()> = end;
             work();
         })?;
@@ -119,7 +134,18 @@ impl Helper {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+        self.ended.try_recv() == Err(TryRecvError::Disconnected)
+    }
+}
+
+/// Calls something when it is dropped.
+struct Finally<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for Finally<F> {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then();
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 //! ended.
 
 use std::io::{BufRead as _, BufReader, PipeReader, Read, Write as _};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -30,7 +32,20 @@ pub(crate) struct Program {
     variables: Vec<(&'static str, String)>,
     flavor: Flavor,
     open_stdin: bool,
-    full_stderr: bool,
+    stderr: Stderr,
+}
+
+/// Where a child's standard error leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stderr {
+    /// To us.
+    Read,
+    /// Into a pipe that is full, and that nobody reads.
+    Full,
+    /// Into a pipe that is full, and of which somebody takes a little now and then.
+    Slow,
+    /// As `Full`, with a socket, such as service managers give to their services.
+    FullSocket,
 }
 
 impl Program {
@@ -42,7 +57,7 @@ impl Program {
             variables: Vec::new(),
             flavor: Flavor::MultiThread,
             open_stdin: false,
-            full_stderr: false,
+            stderr: Stderr::Read,
         }
     }
 
@@ -66,6 +81,18 @@ impl Program {
         Self {
             arguments,
             ..Self::new(path)
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same from another file.
+    pub(crate) fn at(&self, path: PathBuf) -> Self {
+        Self {
+            path,
+            ..self.clone()
         }
     }
 
@@ -95,12 +122,17 @@ impl Program {
         }
     }
 
-    /// With a standard error that is a full pipe, which nobody reads.
-    pub(crate) fn with_full_stderr(&self) -> Self {
+    /// With a standard error that we do not read.
+    pub(crate) fn with_stderr(&self, stderr: Stderr) -> Self {
         Self {
-            full_stderr: true,
+            stderr,
             ..self.clone()
         }
+    }
+
+    /// With a standard error that is closed.
+    pub(crate) fn without_stderr(&self) -> Self {
+        self.started_by(&["sh", "-c", "exec \"$0\" \"$@\" 2>&-"])
     }
 
     /// Started by another program.
@@ -114,10 +146,15 @@ impl Program {
 
     pub(crate) fn start(&self) -> Child {
         let mut command = self.command();
-        let unread = self.full_stderr.then(full_pipe).map(|(reader, stderr)| {
-            command.stderr(stderr);
-            reader
-        });
+        let unread = match self.stderr {
+            Stderr::Read => None,
+            Stderr::Full => Some(full_pipe(&mut command)),
+            Stderr::Slow => {
+                drain_slowly(full_pipe(&mut command));
+                None
+            }
+            Stderr::FullSocket => Some(full_socket(&mut command)),
+        };
         let process = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -167,14 +204,36 @@ impl Program {
     }
 }
 
-/// A pipe that takes no more.
-fn full_pipe() -> (PipeReader, Stdio) {
+/// A pipe that takes no more becomes the command's standard error.
+fn full_pipe(command: &mut Command) -> OwnedFd {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     let size = rustix::pipe::fcntl_getpipe_size(&writer).expect("a pipe has a size");
     writer
         .write_all(&vec![b'.'; size])
         .expect("a pipe takes as much as it holds");
-    (reader, Stdio::from(writer))
+    command.stderr(writer);
+    reader.into()
+}
+
+/// As [`full_pipe`], with a socket.
+fn full_socket(command: &mut Command) -> OwnedFd {
+    let (reader, mut writer) = UnixStream::pair().expect("two sockets");
+    writer.set_nonblocking(true).expect("a socket can do that");
+    while writer.write(&[b'.'; 1024]).is_ok() {}
+    writer.set_nonblocking(false).expect("and this");
+    command.stderr(OwnedFd::from(writer));
+    reader.into()
+}
+
+/// Takes a little now and then, so that those who wait to write do so in turn.
+fn drain_slowly(reader: OwnedFd) {
+    thread::spawn(move || {
+        let mut reader = PipeReader::from(reader);
+        let mut few = [0; 600];
+        while reader.read(&mut few).is_ok_and(|read| read > 0) {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
 }
 
 /// A child that runs. Dropped, it is killed.
@@ -182,7 +241,7 @@ pub(crate) struct Child {
     process: std::process::Child,
     record: Arc<Record>,
     stdin: Option<ChildStdin>,
-    unread: Option<PipeReader>,
+    unread: Option<OwnedFd>,
     /// When it was told to do something for the last time.
     told: Instant,
     until: Instant,
@@ -196,7 +255,7 @@ struct Record {
 }
 
 impl Child {
-    fn new(mut process: std::process::Child, unread: Option<PipeReader>) -> Self {
+    fn new(mut process: std::process::Child, unread: Option<OwnedFd>) -> Self {
         let record = Arc::new(Record::default());
         let stdout = process
             .stdout

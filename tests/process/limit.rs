@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::oneshot;
 
 use crate::case::Cases;
+use crate::child::Stderr;
 use crate::ended::Ended;
 use crate::scene::{
     AGES, Farewell, SINGLE_THREADED, Scene, block, idle, ready, ready_and_idle, spin,
@@ -76,7 +77,7 @@ fn stuck_threads(cases: &mut Cases) {
         |program| {
             let program = program.variant("block");
             program
-                .with_full_stderr()
+                .with_stderr(Stderr::Full)
                 .stop_by(Signal::TERM)
                 .exited(STUCK)
                 .within(MOST);
@@ -89,7 +90,7 @@ fn stuck_threads(cases: &mut Cases) {
         |program| {
             let program = program.variant("block").logging();
             program
-                .with_full_stderr()
+                .with_stderr(Stderr::Full)
                 .stop_by(Signal::TERM)
                 .exited(STUCK)
                 .within(MOST);
@@ -107,7 +108,7 @@ fn stuck_threads(cases: &mut Cases) {
 fn full_pipes(cases: &mut Cases) {
     cases.every_flavor("a_full_standard_error_stops_nobody", simple, |program| {
         program
-            .with_full_stderr()
+            .with_stderr(Stderr::Full)
             .stop_by(Signal::TERM)
             .exited(0)
             .within(MOST);
@@ -115,7 +116,7 @@ fn full_pipes(cases: &mut Cases) {
     cases.every_flavor("a_full_log_stops_nobody", simple, |program| {
         program
             .logging()
-            .with_full_stderr()
+            .with_stderr(Stderr::Full)
             .stop_by(Signal::TERM)
             .exited(0)
             .within(MOST);

@@ -11,6 +11,7 @@ mod cancellation;
 mod case;
 mod child;
 mod drain;
+mod dump;
 mod ended;
 mod entry;
 mod example;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     cases.module("question_mark", question_mark::register);
     cases.module("bare", bare::register);
     cases.module("held_up", held_up::register);
+    cases.module("dump", dump::register);
     cases.module("failure", failure::register);
     cases.module("log", log::register);
     cases.module("accounting", accounting::register);

@@ -14,6 +14,7 @@ use crate::dump;
 use crate::log::Line;
 use crate::registry::survey::Findings;
 use crate::sync::lock_std as lock;
+use crate::thread::Helper;
 
 /// How long a survey waits for answers.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,22 +29,39 @@ pub(super) enum Client {
     Log,
 }
 
-/// A survey that is under way, and who waits for it.
+/// Surveys, and what becomes of them.
 #[derive(Default)]
 pub(super) struct Surveys {
+    /// Who waits for the one that is under way, and until when.
     under_way: Option<(Vec<Client>, Instant)>,
     next: Vec<Client>,
+    /// Prints the last dump. It may take its time, and there is one at a time.
+    printer: Option<Helper>,
+    /// Those that came meanwhile.
+    after_printer: Vec<Client>,
 }
 
 impl Surveys {
     pub(super) fn until(&self) -> Option<Instant> {
         self.under_way.as_ref().map(|(_, until)| *until)
     }
+
+    pub(super) fn into_printer(self) -> Option<Helper> {
+        self.printer
+    }
+
+    fn is_printing(&self) -> bool {
+        let printer = self.printer.as_ref();
+        printer.is_some_and(|printer| !printer.has_ended())
+    }
 }
 
 impl Control {
     pub(super) fn survey_for(&mut self, client: Client) {
-        self.surveys.next.push(client);
+        match client {
+            Client::Signal { .. } => self.surveys.after_printer.push(client),
+            _ => self.surveys.next.push(client),
+        }
         self.check_survey();
     }
 
@@ -53,6 +71,10 @@ impl Control {
         let over = |until: Instant| until <= now || self.run.registry.is_surveyed();
         if self.surveys.until().is_some_and(over) {
             self.end_survey();
+        }
+        if !self.surveys.is_printing() {
+            let waiting = &mut self.surveys.after_printer;
+            self.surveys.next.append(waiting);
         }
         let busy = self.surveys.under_way.is_some() || lock(&self.run.machine).forced();
         if !busy && !self.surveys.next.is_empty() {
@@ -65,35 +87,35 @@ impl Control {
     }
 
     pub(super) fn end_survey(&mut self) {
-        let Some((clients, _)) = self.surveys.under_way.take() else {
-            return;
-        };
-        let findings = Arc::new(self.run.registry.end_survey());
-        self.serve(clients, &findings);
+        if let Some((clients, _)) = self.surveys.under_way.take() {
+            let findings = self.run.registry.end_survey();
+            self.serve(clients, findings);
+        }
     }
 
     /// At the end of the run nobody can be asked any more.
     pub(super) fn end_surveys(&mut self) {
         self.end_survey();
-        let clients = std::mem::take(&mut self.surveys.next);
-        self.serve(clients, &Arc::default());
+        let Surveys {
+            next,
+            after_printer,
+            ..
+        } = &mut self.surveys;
+        let clients = next.drain(..).chain(after_printer.drain(..)).collect();
+        self.serve(clients, Findings::default());
     }
 
-    fn serve(&mut self, clients: Vec<Client>, findings: &Arc<Findings>) {
+    fn serve(&mut self, clients: Vec<Client>, findings: Findings) {
+        let findings = Arc::new(findings);
+        let mut print = false;
         for client in clients {
             match client {
                 Client::Caller(caller) => {
-                    let _ = caller.send(Arc::clone(findings));
+                    let _ = caller.send(Arc::clone(&findings));
                     self.run.pay();
                 }
                 Client::Signal { owed } => {
-                    match dump::print(&self.run, findings) {
-                        Ok(printer) => {
-                            self.printers.retain(|printer| !printer.has_ended());
-                            self.printers.push(printer);
-                        }
-                        Err(dump) => self.say(Line::Dump(dump)),
-                    }
+                    print = true;
                     if owed {
                         self.run.pay();
                     }
@@ -105,6 +127,12 @@ impl Control {
                         self.say(Line::WaitingAt(tasks));
                     }
                 }
+            }
+        }
+        if print {
+            match dump::print(&self.run, &findings) {
+                Ok(printer) => self.surveys.printer = Some(printer),
+                Err(dump) => self.say(Line::Dump(dump)),
             }
         }
     }
