@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::callback::{Callback, Form};
 use crate::config::SignalAction;
+use crate::dump::Printer;
 use crate::error::{HookEnd, HookReport, RunError, UnhandledError};
 use crate::exit::StopReason;
 use crate::handle::Handle;
@@ -36,7 +37,6 @@ use crate::spawn;
 use crate::supervised;
 use crate::sync::lock_std as lock;
 use crate::task::{Id, Kind, TaskInfo};
-use crate::thread::Helper;
 
 use self::survey::{Client, Surveys};
 
@@ -71,7 +71,7 @@ pub(crate) struct Ending {
     pub(crate) main: Option<MainEnd>,
     pub(crate) report: Report,
     /// Prints a dump.
-    pub(crate) printer: Option<Helper>,
+    pub(crate) printer: Option<Printer>,
 }
 
 /// The run's first error, as far as the control thread can tell.

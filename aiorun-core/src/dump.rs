@@ -1,7 +1,7 @@
 //! All tasks of a run, with where each is suspended, as an operator reads them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::listing::Listing;
@@ -12,6 +12,7 @@ use crate::stderr;
 use crate::task::{Kind, TaskInfo};
 use crate::text::{Count, Short};
 use crate::thread::Helper;
+use crate::trace::{self, Trace};
 
 /// How long a dump may take to be written, say into a pipe that is read slowly.
 const WRITING: Duration = Duration::from_secs(10);
@@ -65,10 +66,15 @@ impl Dump {
             strays: run.strays(),
         }
     }
+
+    fn traces(&self) -> Vec<Trace> {
+        let traces = self.tasks.iter().filter_map(|task| task.trace.clone());
+        traces.collect()
+    }
 }
 
-impl fmt::Display for Dump {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Dump {
+    fn show(&self, f: &mut fmt::Formatter<'_>, looks_up: bool) -> fmt::Result {
         let count = |is: fn(&TaskInfo) -> bool| self.tasks.iter().filter(|it| is(it)).count();
         let jobs = count(|task| task.kind == Kind::Blocking);
         let tasks = count(|task| task.kind != Kind::Blocking && !task.bare_shield);
@@ -90,24 +96,80 @@ impl fmt::Display for Dump {
             write!(f, ", about {}", Count(self.strays, "stray task"))?;
             f.write_str(" of bare `tokio::spawn`")?;
         }
-        Listing::all(&self.tasks).fmt(f)
+        let listing = Listing::all(&self.tasks);
+        if looks_up {
+            write!(f, "{listing}")
+        } else {
+            write!(f, "{}", listing.at_once())
+        }
+    }
+}
+
+impl fmt::Display for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show(f, true)
+    }
+}
+
+/// A dump as it is when it must not take any longer.
+pub(crate) struct AtOnce<'a>(pub(crate) &'a Dump);
+
+impl fmt::Display for AtOnce<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.show(f, false)
     }
 }
 
 /// Writes a dump to standard error, by a thread of its own: what it reads and where it writes to may
 /// take any time.
-///
-/// # Errors
-///
-/// The dump, where there is no thread to be had.
-pub(crate) fn print(run: &Arc<Run>, findings: &Arc<Findings>) -> Result<Helper, Box<Dump>> {
-    let (of_run, found) = (Arc::clone(run), Arc::clone(findings));
-    let print = move || {
-        let text = format!("{}\n", Dump::new(&of_run, &found));
-        stderr::write(text.as_bytes(), Instant::now() + WRITING);
-    };
-    let registry = run.registry;
-    // Others may wait for their turn.
-    let printer = Helper::start_and_then("aiorun-dump", print, || registry.changed.notify_one());
-    printer.map_err(|_| Box::new(Dump::new(run, findings)))
+#[derive(Debug)]
+pub(crate) struct Printer {
+    thread: Helper,
+    hurry: mpsc::Sender<()>,
+}
+
+impl Printer {
+    /// # Errors
+    ///
+    /// The dump, where there is no thread to be had.
+    pub(crate) fn start(run: &Arc<Run>, findings: &Arc<Findings>) -> Result<Self, Box<Dump>> {
+        let (hurry, go_on) = mpsc::channel();
+        let (of_run, found, done) = (Arc::clone(run), Arc::clone(findings), hurry.clone());
+        let print = move || {
+            let dump = Dump::new(&of_run, &found);
+            let reader = trace::read(dump.traces(), move || {
+                let _ = done.send(());
+            });
+            if reader.is_some() {
+                // Until all is looked up, or somebody is in a hurry.
+                let _ = go_on.recv();
+            }
+            let text = format!("{}\n", AtOnce(&dump));
+            stderr::write(text.as_bytes(), Instant::now() + WRITING);
+        };
+        let registry = run.registry;
+        // Others may wait for their turn.
+        let then = || registry.changed.notify_one();
+        match Helper::start_and_then("aiorun-dump", print, then) {
+            Ok(thread) => Ok(Self { thread, hurry }),
+            Err(_) => Err(Box::new(Dump::new(run, findings))),
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.has_ended()
+    }
+
+    /// Waits for what can be printed until then.
+    pub(crate) fn finish(self, until: Instant) {
+        /// What is left for writing where there is no time to look anything up.
+        const IN_A_HURRY: Duration = Duration::from_millis(400);
+        if !self
+            .thread
+            .ends_by(until.checked_sub(IN_A_HURRY).unwrap_or(until))
+        {
+            let _ = self.hurry.send(());
+        }
+        self.thread.wait(until);
+    }
 }

@@ -41,11 +41,11 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// As [`some`](Self::some), for whoever must not be kept waiting.
-    pub(crate) fn at_once(tasks: &'a [TaskInfo]) -> Self {
+    /// For whoever must not be kept waiting: with what is looked up already.
+    pub(crate) fn at_once(self) -> Self {
         Self {
             looks_up: false,
-            ..Self::some(tasks)
+            ..self
         }
     }
 }

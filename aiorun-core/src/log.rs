@@ -220,11 +220,11 @@ impl fmt::Display for Line {
                 if tasks.is_empty() {
                     f.write_str(", for the runtime to close")?;
                 }
-                Listing::at_once(tasks).fmt(f)
+                Listing::some(tasks).at_once().fmt(f)
             }
             Self::WaitingAt(tasks) => {
                 f.write_str("Still waiting, where:")?;
-                Listing::at_once(tasks).fmt(f)
+                Listing::some(tasks).at_once().fmt(f)
             }
             Self::Repeated { signal } => write!(f, "{signal} again while shutting down"),
             Self::Refused(tasks) => {
@@ -233,12 +233,12 @@ impl fmt::Display for Line {
                     "{} did not end within the limit",
                     Count(tasks.len(), "task")
                 )?;
-                Listing::at_once(tasks).fmt(f)
+                Listing::some(tasks).at_once().fmt(f)
             }
             Self::Abandoned(jobs) => {
                 let jobs_left = Count(jobs.len(), "blocking job");
                 write!(f, "{jobs_left} did not end within the limit, abandoned")?;
-                Listing::at_once(jobs).fmt(f)
+                Listing::some(jobs).at_once().fmt(f)
             }
             Self::Hook(hook) => hook.show(f, false),
             Self::LeftoverHook { name } => {

@@ -322,8 +322,11 @@ impl Launched {
         let mut ending = self.control.take().map(ControlThread::join);
         let until = Instant::now() + reporter::PATIENCE;
         let printer = ending.as_mut().and_then(|it| it.printer.take());
-        for helper in self.reporter.take().into_iter().chain(printer) {
-            helper.wait(until);
+        if let Some(printer) = printer {
+            printer.finish(until);
+        }
+        if let Some(reporter) = self.reporter.take() {
+            reporter.wait(until);
         }
         ending
     }

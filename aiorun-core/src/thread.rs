@@ -127,10 +127,15 @@ impl Helper {
 
     /// Waits for the thread to end. One that has not ended by then is left to itself.
     pub(crate) fn wait(self, until: Instant) {
-        let left = until.saturating_duration_since(Instant::now());
-        if self.ended.recv_timeout(left) != Err(RecvTimeoutError::Timeout) {
+        if self.ends_by(until) {
             let _ = self.thread.join();
         }
+    }
+
+    /// Waits for the thread to have ended its work, and says whether it has.
+    pub(crate) fn ends_by(&self, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        self.ended.recv_timeout(left) != Err(RecvTimeoutError::Timeout)
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -122,20 +122,23 @@ impl Trace {
     }
 }
 
-/// Looks up what is needed to show these, for a moment only: a large program has a lot of debug
-/// information.
-pub(crate) fn read_in_time(mut traces: Vec<Trace>) {
-    const MOST: Duration = Duration::from_millis(500);
-    traces.retain(|trace| !trace.is_read());
-    if traces.is_empty() {
-        return;
-    }
+/// Looks up what is needed to show these, by a thread of its own, and then calls `then`.
+pub(crate) fn read(traces: Vec<Trace>, then: impl FnOnce() + Send + 'static) -> Option<Helper> {
     let read = move || {
         for trace in traces {
             trace.branches();
         }
     };
-    if let Ok(reader) = Helper::start("aiorun-trace", read) {
+    Helper::start_and_then("aiorun-trace", read, then).ok()
+}
+
+/// As [`read`], and waits for it, but not for long: a large program has a lot of debug information.
+pub(crate) fn read_in_time(mut traces: Vec<Trace>) {
+    const MOST: Duration = Duration::from_millis(500);
+    traces.retain(|trace| !trace.is_read());
+    if !traces.is_empty()
+        && let Some(reader) = read(traces, || ())
+    {
         reader.wait(Instant::now() + MOST);
     }
 }

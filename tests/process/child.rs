@@ -42,7 +42,7 @@ pub(crate) enum Stderr {
     Read,
     /// Into a pipe that is full, and that nobody reads.
     Full,
-    /// Into a pipe that is full, and of which somebody takes a little now and then.
+    /// Into a pipe that is full, and of which somebody takes a little now and then, for some seconds.
     Slow,
     /// As `Full`, with a socket, such as service managers give to their services.
     FullSocket,
@@ -225,14 +225,18 @@ fn full_socket(command: &mut Command) -> OwnedFd {
     reader.into()
 }
 
-/// Takes a little now and then, so that those who wait to write do so in turn.
+/// Takes a little now and then, for which those who want to write compete, and in the end no more.
 fn drain_slowly(reader: OwnedFd) {
     thread::spawn(move || {
         let mut reader = PipeReader::from(reader);
-        let mut few = [0; 600];
-        while reader.read(&mut few).is_ok_and(|read| read > 0) {
-            thread::sleep(Duration::from_millis(20));
+        let mut page = [0; 4096];
+        for _ in 0..40 {
+            thread::sleep(Duration::from_millis(80));
+            if reader.read(&mut page).is_ok_and(|read| read == 0) {
+                return;
+            }
         }
+        thread::park();
     });
 }
 

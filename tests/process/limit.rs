@@ -1,5 +1,6 @@
 //! Whatever does not end: the program does, within its limit, and names the culprit.
 
+use std::io::Write as _;
 use std::process::{ExitCode, Termination};
 use std::thread;
 use std::time::Duration;
@@ -72,17 +73,31 @@ fn stuck_threads(cases: &mut Cases) {
     );
     cases.on(
         &SINGLE_THREADED,
-        "the_thread_is_stuck_and_nobody_reads",
-        stuck_thread,
+        "of_many_the_culprit_is_named_first",
+        stuck_among_many,
         |program| {
-            let program = program.variant("block");
-            program
-                .with_stderr(Stderr::Full)
-                .stop_by(Signal::TERM)
-                .exited(STUCK)
-                .within(MOST);
+            let ended = program.stop_by(Signal::TERM);
+            ended.exited(STUCK).within(MOST);
+            let said = ended.lines.iter().map(|line| &*line.text);
+            let mut last_words = said.skip_while(|line| !line.starts_with("aiorun: error: "));
+            let head = last_words.next().expect("it has last words");
+            assert!(head.contains("is stuck"), "{ended:?}");
+            let culprit = last_words.next().expect("a line for the culprit");
+            assert!(culprit.contains("`hog` spawned at tests/process/limit.rs:"));
+            assert!(culprit.contains("running on main (thread "), "{ended:?}");
+            let last = last_words.last().expect("a line for the rest");
+            assert_eq!(last, "  and 4981 more", "{ended:?}");
         },
     );
+    cases.every_flavor("a_stray_is_stuck", stuck_stray, |program| {
+        let ended = program.stop_by(Signal::TERM);
+        if program.is_multi_thread() {
+            ended.exited(0).within(MOST).says_once("AFTER");
+        } else {
+            ended.exited(STUCK).within(MOST);
+            ended.says_in_a_line(&["in no task of aiorun", "bare `tokio::spawn`"]);
+        }
+    });
     cases.on(
         &SINGLE_THREADED,
         "the_thread_is_stuck_and_the_log_is_full",
@@ -106,6 +121,33 @@ fn stuck_threads(cases: &mut Cases) {
 }
 
 fn full_pipes(cases: &mut Cases) {
+    cases.on(
+        &SINGLE_THREADED,
+        "the_thread_is_stuck_and_nobody_reads",
+        stuck_thread,
+        |program| {
+            let program = program.variant("block");
+            for stderr in [Stderr::Full, Stderr::FullSocket] {
+                let ended = program.with_stderr(stderr).stop_by(Signal::TERM);
+                ended.exited(STUCK).within(MOST);
+            }
+            let ended = program.without_stderr().stop_by(Signal::TERM);
+            ended.exited(STUCK).within(MOST);
+        },
+    );
+    // What a pipe has room for may be gone before it is written to.
+    cases.on(
+        &SINGLE_THREADED,
+        "the_thread_is_stuck_and_others_fill_the_pipe",
+        stuck_thread,
+        |program| {
+            let program = program.variant("noise");
+            for stderr in [Stderr::Slow, Stderr::Full] {
+                let ended = program.with_stderr(stderr).stop_by(Signal::TERM);
+                ended.exited(STUCK).within(MOST);
+            }
+        },
+    );
     cases.every_flavor("a_full_standard_error_stops_nobody", simple, |program| {
         program
             .with_stderr(Stderr::Full)
@@ -281,10 +323,47 @@ fn stuck_workers(scene: &Scene) -> ExitCode {
 
 fn stuck_thread(scene: &Scene) -> ExitCode {
     let spins = scene.is("spin");
+    if scene.is("noise") {
+        for _ in 0..4 {
+            thread::spawn(
+                || {
+                    while std::io::stderr().write_all(&[b'.'; 4000]).is_ok() {}
+                },
+            );
+        }
+    }
     after(limited(scene).run(async move {
         aiorun::task("hog").spawn(async move {
             ready();
             if spins { spin() } else { block() }
+        });
+        idle().await;
+    }))
+}
+
+fn stuck_among_many(scene: &Scene) -> ExitCode {
+    after(limited(scene).run(async {
+        for _ in 0..5_000 {
+            aiorun::shutdown_waits_for(idle());
+        }
+        tokio::task::yield_now().await;
+        aiorun::task("hog").spawn(async {
+            ready();
+            block();
+        });
+        idle().await;
+    }))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is said of such a task is the question"
+)]
+fn stuck_stray(scene: &Scene) -> ExitCode {
+    after(limited(scene).run(async {
+        tokio::spawn(async {
+            ready();
+            block();
         });
         idle().await;
     }))

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::Control;
-use crate::dump;
+use crate::dump::Printer;
 use crate::log::Line;
 use crate::registry::survey::Findings;
 use crate::sync::lock_std as lock;
-use crate::thread::Helper;
 
 /// How long a survey waits for answers.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -36,7 +35,7 @@ pub(super) struct Surveys {
     under_way: Option<(Vec<Client>, Instant)>,
     next: Vec<Client>,
     /// Prints the last dump. It may take its time, and there is one at a time.
-    printer: Option<Helper>,
+    printer: Option<Printer>,
     /// Those that came meanwhile.
     after_printer: Vec<Client>,
 }
@@ -46,7 +45,7 @@ impl Surveys {
         self.under_way.as_ref().map(|(_, until)| *until)
     }
 
-    pub(super) fn into_printer(self) -> Option<Helper> {
+    pub(super) fn into_printer(self) -> Option<Printer> {
         self.printer
     }
 
@@ -130,7 +129,7 @@ impl Control {
             }
         }
         if print {
-            match dump::print(&self.run, &findings) {
+            match Printer::start(&self.run, &findings) {
                 Ok(printer) => self.surveys.printer = Some(printer),
                 Err(dump) => self.say(Line::Dump(dump)),
             }

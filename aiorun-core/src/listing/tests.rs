@@ -186,13 +186,13 @@ fn who_cannot_wait_does_not_look_anything_up() {
         trace: Some(unread.clone()),
         ..task("hasty", 1)
     }];
-    let hasty = Listing::at_once(&tasks).to_string();
+    let hasty = Listing::some(&tasks).at_once().to_string();
     assert!(
         hasty.ends_with("\n            its trace could not be read in time"),
         "{hasty}"
     );
     assert!(!unread.is_read());
     unread.branches();
-    let text = Listing::at_once(&tasks).to_string();
+    let text = Listing::some(&tasks).at_once().to_string();
     assert!(text.ends_with(&format!("\n            {unread}")), "{text}");
 }

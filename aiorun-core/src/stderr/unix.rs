@@ -1,0 +1,194 @@
+//! Writing to a file descriptor without ever blocking in a write.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+
+pub(super) struct Stderr {
+    fd: BorrowedFd<'static>,
+    way: Way,
+    until: Instant,
+}
+
+/// How to write without blocking. To look whether there is room first is not enough, as others may
+/// fill it before we write.
+enum Way {
+    /// The same pipe or terminal once more, with a mode of its own: that of the file descriptor is
+    /// shared with everybody who has it, in other processes too.
+    Reopened(OwnedFd),
+    /// A socket can be told so each time; a service manager may have given us one.
+    Socket,
+    /// Nothing that others can fill, or nothing that can be helped.
+    Plain,
+}
+
+impl Stderr {
+    pub(super) fn open(until: Instant) -> Self {
+        // File descriptor 2 is there for as long as the process, open or not.
+        Self::on(rustix::stdio::stderr(), until)
+    }
+
+    fn on(fd: BorrowedFd<'static>, until: Instant) -> Self {
+        let kind = fstat(fd).map(|status| FileType::from_raw_mode(status.st_mode));
+        let way = match kind {
+            Ok(FileType::Socket) => Way::Socket,
+            Ok(FileType::Fifo | FileType::CharacterDevice) => {
+                reopen(fd).map_or(Way::Plain, Way::Reopened)
+            }
+            _ => Way::Plain,
+        };
+        Self { fd, way, until }
+    }
+
+    pub(super) fn write(&mut self, mut text: &[u8]) {
+        while !text.is_empty() && self.is_writable() {
+            match self.write_some(text) {
+                Ok(0) => return,
+                Ok(written) => text = &text[written..],
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn write_some(&self, text: &[u8]) -> Result<usize, Errno> {
+        /// Where a pipe is writable, this many bytes fit: `PIPE_BUF` of POSIX.
+        const AT_ONCE: usize = 512;
+        match &self.way {
+            Way::Reopened(fd) => rustix::io::write(fd, text),
+            Way::Socket => send(self.fd, text, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Way::Plain => rustix::io::write(self.fd, &text[..text.len().min(AT_ONCE)]),
+        }
+    }
+
+    /// Waits until it takes something. `false` when the time is over.
+    fn is_writable(&self) -> bool {
+        loop {
+            let left = self.until.saturating_duration_since(Instant::now());
+            let Ok(left) = Timespec::try_from(left) else {
+                return false;
+            };
+            let fd = match &self.way {
+                Way::Reopened(fd) => PollFd::new(fd, PollFlags::OUT),
+                Way::Socket | Way::Plain => PollFd::from_borrowed_fd(self.fd, PollFlags::OUT),
+            };
+            match poll(&mut [fd], Some(&left)) {
+                Ok(0) => return false,
+                Err(Errno::INTR) => {}
+                Ok(_) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// Opens what the file descriptor leads to once more: Linux has a file for that.
+fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mut name = [0; 32];
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open(path(fd.as_raw_fd(), &mut name), flags, Mode::empty())
+}
+
+/// `/proc/self/fd/2`, without an allocation.
+fn path(fd: i32, name: &mut [u8; 32]) -> &str {
+    use std::io::Write as _;
+    let mut rest = &mut name[..];
+    let written = write!(rest, "/proc/self/fd/{fd}");
+    let left = rest.len();
+    let length = name.len() - left;
+    match (written, str::from_utf8(&name[..length])) {
+        (Ok(()), Ok(path)) => path,
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Seek as _, Write as _};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// For as long as the process, as standard error is.
+    fn kept(fd: impl Into<OwnedFd>) -> BorrowedFd<'static> {
+        let fd: &OwnedFd = Box::leak(Box::new(fd.into()));
+        fd.as_fd()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(50)
+    }
+
+    #[test]
+    fn a_full_pipe_blocks_no_write() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let fd = kept(writer);
+        let mut stderr = Stderr::on(fd, soon());
+        while stderr.write_some(&[b'.'; 4096]).is_ok() {}
+        assert_eq!(stderr.write_some(b"x"), Err(Errno::AGAIN));
+        // The mode of the file descriptor itself is as it was.
+        assert!(
+            !rustix::fs::fcntl_getfl(fd)
+                .unwrap()
+                .contains(OFlags::NONBLOCK)
+        );
+        // It waits for as long as it may.
+        stderr.write(b"lost");
+        assert!(Instant::now() >= stderr.until);
+        // A read makes room.
+        stderr.until = Instant::now() + Duration::from_secs(60);
+        reader.read_exact(&mut [0; 8192]).unwrap();
+        stderr.write(b"found");
+        let mut rest = vec![0; 1 << 20];
+        let read = reader.read(&mut rest).unwrap();
+        assert!(rest[..read].ends_with(b"found"));
+    }
+
+    #[test]
+    fn a_full_socket_blocks_no_write() {
+        let (_reader, writer) = UnixStream::pair().unwrap();
+        let mut stderr = Stderr::on(kept(writer), soon());
+        while stderr.write_some(&[b'.'; 4096]).is_ok() {}
+        assert_eq!(stderr.write_some(b"x"), Err(Errno::AGAIN));
+        stderr.write(b"lost");
+        assert!(Instant::now() >= stderr.until);
+    }
+
+    #[test]
+    fn a_file_is_written_on() {
+        let path = std::env::temp_dir().join(format!("aiorun-stderr-{}", std::process::id()));
+        let mut file = std::fs::File::options();
+        let mut file = file
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.write_all(b"before ").unwrap();
+        let mut stderr = Stderr::on(kept(file.try_clone().unwrap()), soon());
+        stderr.until += Duration::from_secs(60);
+        stderr.write(&[b'x'; 2000]);
+        file.write_all(b" after").unwrap();
+        file.rewind().unwrap();
+        let text = std::io::read_to_string(file).unwrap();
+        assert_eq!(text, format!("before {} after", "x".repeat(2000)));
+    }
+
+    #[test]
+    fn what_nobody_reads_any_more_is_given_up() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut stderr = Stderr::on(kept(writer), Instant::now() + Duration::from_secs(600));
+        stderr.write(b"lost");
+        let closed = kept(std::fs::File::open("/dev/null").unwrap());
+        let mut stderr = Stderr::on(closed, Instant::now() + Duration::from_secs(600));
+        stderr.write(b"it is open for reading only, or opened anew");
+    }
+}
