@@ -234,12 +234,14 @@ impl Control {
     fn new(setup: Setup) -> io::Result<Self> {
         let mut listen_to = setup.signals;
         listen_to.extend(setup.dump_signal);
-        // First those that look whether a signal acts by default.
-        let signals = Signals::install(&listen_to)?;
+        Signals::prepare(&listen_to)?;
+        // Before those who tell us, so that a signal does not leave that we could make a difference
+        // to: actions of one signal come in this order.
         let exit_on_repeat = setup.exit_on.as_deref().map(RepeatedExit::install);
+        let exit_on_repeat = exit_on_repeat.transpose()?;
         Ok(Self {
-            signals,
-            exit_on_repeat: exit_on_repeat.transpose()?,
+            signals: Signals::install(&listen_to)?,
+            exit_on_repeat,
             run: setup.run,
             commands: setup.commands,
             close: Some(setup.close),

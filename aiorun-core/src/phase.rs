@@ -165,7 +165,9 @@ pub(crate) struct Machine {
     /// When the step's current wait ends.
     deadline: Option<Duration>,
     reason: Option<StopReason>,
-    stopped_at: Duration,
+    /// What comes soon after this moment is part of a burst: of the reason to stop, or of the signal
+    /// that ended the delay.
+    burst_began: Duration,
     /// When the budget ends.
     end: Option<Duration>,
     /// A repeated signal took all time from callback, tasks and jobs.
@@ -184,7 +186,7 @@ impl Machine {
             forced: false,
             deadline: None,
             reason: None,
-            stopped_at: Duration::ZERO,
+            burst_began: Duration::ZERO,
             end: None,
             aborted: false,
             abandoned: false,
@@ -245,7 +247,7 @@ impl Machine {
 
     fn stop(&mut self, now: Duration, reason: StopReason) {
         self.reason = Some(reason);
-        self.stopped_at = now;
+        self.burst_began = now;
         self.end = self
             .limits
             .budget(DEFAULT_BUDGET)
@@ -293,11 +295,12 @@ impl Machine {
 
     /// A signal that is not the reason to stop.
     fn repeated(&mut self, now: Duration, signal: Signal, actions: &mut Vec<Action>) {
-        if now < self.stopped_at.saturating_add(BURST) || self.step == Step::End {
+        if now < self.burst_began.saturating_add(BURST) || self.step == Step::End {
             return;
         }
         actions.push(Action::SayWaiting(signal));
         if self.step == Step::Delay {
+            self.burst_began = now;
             self.enter(Step::Cancel, now, actions);
             return;
         }
@@ -435,7 +438,7 @@ impl Machine {
     fn arm_at(&self) -> Option<Duration> {
         let ahead = !self.armed && self.repeat == RepeatSignal::Exit;
         let counts = !matches!(self.step, Step::Run | Step::Delay | Step::End);
-        (ahead && counts).then(|| self.stopped_at.saturating_add(BURST))
+        (ahead && counts).then(|| self.burst_began.saturating_add(BURST))
     }
 
     /// Little more than nothing when the budget is used up, and nothing when that is used up too,

@@ -23,6 +23,7 @@ mod limit;
 mod load;
 mod log;
 mod namespace;
+mod phase;
 mod python;
 mod question_mark;
 mod repeat;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     cases.module("exit_code", exit_code::register);
     cases.module("signal", signal::register);
     cases.module("repeat", repeat::register);
+    cases.module("phase", phase::register);
     cases.module("start", start::register);
     cases.module("limit", limit::register);
     cases.module("drain", drain::register);

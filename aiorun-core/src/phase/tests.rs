@@ -189,6 +189,8 @@ fn the_delay_ends_by_time_by_quiet_and_by_a_repeated_signal() {
                 INT,
                 &[SayWaiting(Signal::INT), Enter(Cancelling), CancelAll],
             ),
+            // A wrapper has forwarded it as well.
+            (ms(999), INT, &[]),
         ],
     );
     assert_eq!(
@@ -196,6 +198,8 @@ fn the_delay_ends_by_time_by_quiet_and_by_a_repeated_signal() {
         Some(ms(500) + ms(59_500) / 10 * 9),
         "and ends nothing else"
     );
+    let machine = play(machine, &[(ms(1_000), INT, &[SayWaiting(Signal::INT)])]);
+    assert_eq!(machine.deadline(), Some(ms(1_000)), "this one aborts");
 }
 
 #[test]
@@ -356,6 +360,23 @@ fn a_repeated_signal_leaves_from_its_handler_except_during_the_delay() {
             (secs(2), Deadline, &[]),
             (secs(11), Deadline, &[Enter(Cancelling), CancelAll]),
             (secs(11), Deadline, &[ArmExit]),
+        ],
+    );
+
+    // The handler of the signal that ends the delay may still be at work when the exit is armed.
+    let given = Given {
+        limits,
+        repeat: RepeatSignal::Exit,
+        callback: false,
+    };
+    let ends = &[SayWaiting(Signal::TERM), Enter(Cancelling), CancelAll];
+    play(
+        given.machine(),
+        &[
+            (secs(0), TERM, &[Enter(Stopping), StartDelay(secs(10))]),
+            (secs(1), TERM, ends),
+            (ms(1_499), Deadline, &[]),
+            (ms(1_500), Deadline, &[ArmExit]),
         ],
     );
 }

@@ -11,6 +11,11 @@ use super::{Arrival, Signal};
 pub(crate) struct Signals(Infallible);
 
 impl Signals {
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+    pub(crate) fn prepare(_: &[Signal]) -> io::Result<()> {
+        Ok(())
+    }
+
     #[expect(clippy::unnecessary_wraps, reason = "installing can fail elsewhere")]
     pub(crate) fn install(_: &[Signal]) -> io::Result<Option<Self>> {
         Ok(None)

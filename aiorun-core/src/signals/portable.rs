@@ -20,6 +20,12 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
+    /// There is nothing to prepare.
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+    pub(crate) fn prepare(_: &[Signal]) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Installs the handler. `None` where Ctrl-C is not asked for.
     ///
     /// # Errors

@@ -24,6 +24,17 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
+    /// Sees to it that each signal acts by default until somebody listens, so that none is lost in
+    /// between. First of all: it looks whether the signal acts by default.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub(crate) fn prepare(signals: &[Signal]) -> io::Result<()> {
+        let numbers = signals.iter().copied().filter_map(number);
+        numbers.into_iter().try_for_each(prepare_default)
+    }
+
     /// Installs handlers; to be called inside a runtime with I/O enabled. `None` where there is
     /// nothing to listen to.
     ///
@@ -35,10 +46,6 @@ impl Signals {
             return Ok(None);
         }
         let numbers: Vec<c_int> = signals.iter().copied().filter_map(number).collect();
-        // The signals act by default until somebody listens, so that none is lost in between.
-        for number in &numbers {
-            prepare_default(*number)?;
-        }
         let stream = SignalsInfo::with_exfiltrator(&numbers, WithOrigin::default())?;
         let handled = numbers.into_iter().map(Handled::new).collect();
         Ok(Some(Self {
