@@ -223,7 +223,7 @@ impl fmt::Display for Line {
                 Listing::some(tasks).at_once().fmt(f)
             }
             Self::WaitingAt(tasks) => {
-                f.write_str("Still waiting, where:")?;
+                f.write_str("Still waiting; this is where they are:")?;
                 Listing::some(tasks).at_once().fmt(f)
             }
             Self::Repeated { signal } => write!(f, "{signal} again while shutting down"),

@@ -112,8 +112,9 @@ fn destructor() {
         }
     }
 
+    let connection = Connection;
     task("client").spawn(async {
-        let _connection = Connection;
+        let _connection = connection;
         pending::<()>().await;
     });
 }

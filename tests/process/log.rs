@@ -92,6 +92,18 @@ pub(crate) fn register(cases: &mut Cases) {
             }
         },
     );
+    cases.every_flavor("at_debug_level_it_says_where", slow, |program| {
+        let ended = program.logging().stop_by(Signal::TERM);
+        ended
+            .exited(0)
+            .says_in_a_line(&["DEBUG", "this is where they are:"]);
+        let place = format!("at tests/process/log.rs:{}:", ended.figure("slow_line"));
+        ended.in_order(&["Still waiting, ", "this is where", "`slow`", &place]);
+        ended.says_in_a_line(&[&place, "process::log::slow"]);
+        // Nobody is asked where nobody wants to know.
+        let ended = program.stop_by(Signal::TERM);
+        ended.exited(0).says("Still waiting").never_says(&place);
+    });
 }
 
 fn quiet(scene: &Scene) -> ExitCode {
@@ -137,6 +149,7 @@ fn slow(scene: &Scene) -> ExitCode {
         aiorun::task("slow").protected().spawn(async {
             ready();
             aiorun::stopping().await;
+            println!("slow_line={}", line!() + 1);
             sleep(Duration::from_millis(6500)).await;
         });
     })

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aiorun::{Flavor, Handle, Phase};
 use rustix::process::Signal;
+use tokio::time::sleep;
 
 use crate::case::Cases;
 use crate::child::{Child, Program};
@@ -97,7 +98,9 @@ pub(crate) fn register(cases: &mut Cases) {
                 child.signal(second);
                 thread::sleep(Duration::from_millis(5));
             }
-            child.finish().exited(0).within(SOON).says_once(HOOK);
+            let ended = child.finish();
+            ended.exited(0).within(SOON).says_once(HOOK);
+            ended.says_once("the task has taken its time");
         }
     });
     // Nobody holds it up, and a second signal finds nobody to be impatient with.
@@ -192,7 +195,15 @@ fn callback(scene: &Scene) -> ExitCode {
 fn delay(scene: &Scene) -> ExitCode {
     let mut builder = builder(scene);
     builder.shutdown_delay(PATIENT);
-    run(&mut builder, Phase::Stopping, || ())
+    run(&mut builder, Phase::Stopping, || {
+        aiorun::shutdown_waits_for(async {
+            while Handle::current().phase() < Phase::Cancelling {
+                sleep(Duration::from_millis(1)).await;
+            }
+            sleep(LATER / 2).await;
+            println!("the task has taken its time");
+        });
+    })
 }
 
 fn tasks(scene: &Scene) -> ExitCode {

@@ -7,7 +7,7 @@ use aiorun::Flavor;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
-use crate::child::Program;
+use crate::child::Child;
 use crate::ended::Ended;
 use crate::example::example;
 use crate::scene::{ALL_FLAVORS, flavor_name};
@@ -200,32 +200,33 @@ fn place(file: &str, text: &str) -> String {
 impl Culprit {
     fn holds_up(&self, flavor: Flavor) {
         let program = example("stuck", &[self.name, flavor_name(flavor)]).with_open_stdin();
-        self.is_in_the_dump(&program);
         let mut child = program.start();
         child.wait_for("ready");
+        self.is_in_the_dump(&mut child);
         child.signal(Signal::TERM);
         let ended = child.finish();
         let code = self.codes[usize::from(flavor != Flavor::MultiThread)];
         ended.exited(code).within(MOST);
         if code == 0 {
-            ended.complains_not();
+            ended
+                .never_says("aiorun: warning")
+                .never_says("aiorun: error");
         } else {
             self.is_named(&ended);
         }
     }
 
-    fn is_in_the_dump(&self, program: &Program) {
-        let mut child = program.start();
-        child.wait_for("ready");
+    /// It has begun to hold the program up, where it does so before the shutdown.
+    fn is_in_the_dump(&self, child: &mut Child) {
         child.signal_until_it_says(Signal::USR1, "aiorun: process");
         child.wait_for("main spawned at examples/stuck/main.rs:");
         if self.is_there {
             child.signal_until_it_says(Signal::USR1, self.label);
-            if let Some(last) = self.trace.last() {
-                child.signal_until_it_says(Signal::USR1, &place(CULPRIT, last));
+            match self.trace.last() {
+                Some(last) => child.signal_until_it_says(Signal::USR1, &place(CULPRIT, last)),
+                None => child.signal_until_it_says(Signal::USR1, "running on "),
             }
         }
-        child.signal(Signal::KILL);
     }
 
     fn is_named(&self, ended: &Ended) {
