@@ -1,5 +1,6 @@
 //! Lists of tasks as a person reads them: the oldest first, those that are alike in one entry.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
@@ -114,7 +115,7 @@ fn entries(tasks: &[TaskInfo], looks_up: bool) -> Vec<Entry<'_>> {
         .into_iter()
         .flat_map(|crowd| by_trace(crowd, looks_up))
         .collect();
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.tasks[0].age));
+    entries.sort_unstable_by_key(|entry| (Reverse(entry.tasks[0].age), entry.tasks[0].id));
     entries
 }
 
@@ -148,7 +149,8 @@ fn by_trace(crowd: Vec<&TaskInfo>, looks_up: bool) -> Vec<Entry<'_>> {
     match &mut entries[..] {
         [only] => {
             only.tasks.extend(untraced);
-            only.tasks.sort_by_key(|task| std::cmp::Reverse(task.age));
+            only.tasks
+                .sort_unstable_by_key(|task| (Reverse(task.age), task.id));
         }
         _ if untraced.is_empty() => {}
         _ => entries.push(Entry {

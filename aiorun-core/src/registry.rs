@@ -319,6 +319,8 @@ impl Slot {
             if may_be_cut(&body, flags) {
                 Verdict::Drop
             } else if traced && flags & NEW == 0 {
+                // One more poll, which this one must not end.
+                next &= !FORCE;
                 Verdict::TraceAndDrop
             } else {
                 next = self.refuse(&body, next);
@@ -1307,7 +1309,7 @@ impl Registry {
             .filter(|slot| awaited(slot))
             .filter_map(|slot| slot.describe(&lock(&slot.body), now))
             .collect();
-        tasks.sort_by_key(|task| (std::cmp::Reverse(task.age), task.id));
+        tasks.sort_unstable_by_key(|task| (std::cmp::Reverse(task.age), task.id));
         tasks
     }
 }

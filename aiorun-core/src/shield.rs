@@ -13,8 +13,9 @@ use crate::registry::{BARE_SHIELD, Birth, Slot};
 use crate::scope::{self, Scopes};
 use crate::spawn::reserve_in;
 use crate::supervised::Place;
-use crate::task::Kind;
-use crate::trace::{self, Trace};
+use crate::task::{Id, Kind};
+use crate::trace::Trace;
+use crate::trace::waker::Traced;
 
 /// Runs `future` to its end before the task receives a cancellation: Python's `asyncio.shield`,
 /// except that the caller is not cancelled meanwhile either.
@@ -148,8 +149,8 @@ impl Cover {
 impl<F: Future> Future for Shield<F> {
     type Output = F::Output;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.as_mut().project();
         let future = this.future.as_mut().as_pin_mut();
         let future = future.expect("`shield` is not polled again when it is done");
         if !this.cover.is_here() {
@@ -160,10 +161,16 @@ impl<F: Future> Future for Shield<F> {
         if matches!(this.cover, Cover::TooLate) {
             return Poll::Pending;
         }
-        let polled = match this.cover {
-            Cover::Bare { place } => poll_bare(place.slot(), future, cx),
-            _ => future.poll(cx),
-        };
+        if let Cover::Bare { place } = this.cover {
+            let slot = place.slot();
+            slot.follow(cx.waker());
+            if slot.needs_attention()
+                && let Some(id) = slot.is_surveyed()
+            {
+                return self.poll_traced(cx, slot, id);
+            }
+        }
+        let polled = future.poll(cx);
         if polled.is_ready() {
             this.future.set(None);
             *this.cover = Cover::Inert;
@@ -172,22 +179,21 @@ impl<F: Future> Future for Shield<F> {
     }
 }
 
-/// As the supervisor does with a task of ours, so that this one too can tell where it is suspended.
-fn poll_bare<F: Future>(
-    slot: &'static Slot,
-    mut future: Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Poll<F::Output> {
-    slot.follow(cx.waker());
-    if !slot.needs_attention() || !slot.is_surveyed() {
-        return future.poll(cx);
+impl<F: Future> Shield<F> {
+    /// As the supervisor does with a task of ours, so that this one too can tell where it is
+    /// suspended.
+    #[cold]
+    fn poll_traced(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slot: &'static Slot,
+        id: Id,
+    ) -> Poll<F::Output> {
+        let traced = Traced::new(cx.waker());
+        let polled = self.poll(&mut Context::from_waker(traced.waker()));
+        slot.answer_as(id, polled.is_pending().then(|| Trace::new(traced.taken())));
+        polled
     }
-    let mut polled = Poll::Pending;
-    let taken = trace::waker::poll_traced(cx.waker(), &mut |cx| {
-        polled = future.as_mut().poll(cx);
-    });
-    slot.answer(polled.is_pending().then(|| Trace::new(taken)));
-    polled
 }
 
 impl<F> fmt::Debug for Shield<F> {

@@ -17,7 +17,8 @@ use crate::registry::{Outcome, Slot, Verdict};
 use crate::run::{Command, MainEnd};
 use crate::supervisor::Payload;
 use crate::thread;
-use crate::trace::{self, Trace};
+use crate::trace::Trace;
+use crate::trace::waker::Traced;
 
 pin_project! {
     /// A future with a place in the registry. `E` says what its end means.
@@ -97,33 +98,19 @@ impl<F, E> Supervised<F, E> {
 impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
     type Output = Output<F::Output>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let slot = self.place.0;
         if slot.needs_attention() {
             match slot.attend(cx.waker()) {
                 Verdict::Poll => {}
                 Verdict::Wait => return Poll::Pending,
                 Verdict::Drop => return Poll::Ready(self.cut()),
-                Verdict::Trace => return self.poll_traced(cx),
-                Verdict::TraceAndDrop => {
-                    let polled = self.as_mut().poll_traced(cx);
-                    if polled.is_ready() {
-                        return polled;
-                    }
-                    slot.give_in();
-                    return Poll::Ready(self.cut());
+                verdict @ (Verdict::Trace | Verdict::TraceAndDrop) => {
+                    return self.poll_traced(cx, verdict);
                 }
             }
         }
-        self.advance(cx)
-    }
-}
-
-impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
-    /// Polls the future once.
-    fn advance(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
         let mut this = self.project();
-        let slot = this.place.0;
         let result = {
             let _running = Running::new(slot);
             catch_unwind(AssertUnwindSafe(|| {
@@ -145,17 +132,27 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
             }
         }
     }
+}
 
-    /// As [`advance`](Self::advance), and answers where it is suspended.
+impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
+    /// Polls with a waker that notes where copies of it are taken, and answers with that.
+    ///
+    /// By `poll` itself: otherwise all that a future compiles to would be there twice.
     #[cold]
     #[inline(never)]
-    fn poll_traced(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
+    fn poll_traced(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        verdict: Verdict,
+    ) -> Poll<Output<F::Output>> {
         let slot = self.place.0;
-        let mut polled = Poll::Pending;
-        let taken = trace::waker::poll_traced(cx.waker(), &mut |cx| {
-            polled = self.as_mut().advance(cx);
-        });
-        slot.answer(polled.is_pending().then(|| Trace::new(taken)));
+        let traced = Traced::new(cx.waker());
+        let polled = self.as_mut().poll(&mut Context::from_waker(traced.waker()));
+        slot.answer(polled.is_pending().then(|| Trace::new(traced.taken())));
+        if verdict == Verdict::TraceAndDrop && polled.is_pending() {
+            slot.give_in();
+            return Poll::Ready(self.cut());
+        }
         polled
     }
 

@@ -137,15 +137,21 @@ impl Slot {
         false
     }
 
-    /// For a bare shield: whether it is asked now.
-    pub(crate) fn is_surveyed(&self) -> bool {
-        self.flags.fetch_and(!(TRACE | REARM), Acquire) & TRACE != 0
+    /// For a bare shield: whether it is asked now, and so has to answer by this name.
+    pub(crate) fn is_surveyed(&self) -> Option<Id> {
+        let flags = self.flags.fetch_and(!(TRACE | REARM), Acquire);
+        Id::new(lock(&self.body).id).filter(|_| flags & TRACE != 0)
     }
 
     /// Answers after a traced poll; with nothing if the task has ended in it.
     pub(crate) fn answer(&self, trace: Option<Trace>) {
         let id = lock(&self.body).id;
         self.registry.answered(id, trace);
+    }
+
+    /// As [`answer`](Self::answer), for a bare shield, which may be gone, and another in its place.
+    pub(crate) fn answer_as(&self, id: Id, trace: Option<Trace>) {
+        self.registry.answered(id.get(), trace);
     }
 }
 
@@ -166,7 +172,7 @@ fn sample<T: Copy>(
     }
     let mut crowds: Vec<_> = places.into_iter().collect();
     // Those that need little first: what they leave is for the others.
-    crowds.sort_by_key(|(place, crowd)| (crowd.len(), *place));
+    crowds.sort_unstable_by_key(|(place, crowd)| (crowd.len(), *place));
     let mut left = most;
     let mut chosen = Vec::new();
     for (number, (_, crowd)) in crowds.iter().enumerate() {

@@ -68,12 +68,13 @@ const STD: [&str; 3] = ["alloc", "core", "std"];
 const WRAPPINGS: [&str; 4] = [
     "aiorun_core::callback::",
     "aiorun_core::entry::",
-    "aiorun_core::shield::poll_bare",
+    "aiorun_core::shield::Shield::poll_traced",
     "aiorun_core::supervised::",
 ];
 
-/// The function that polls a task to be traced: what is outside of it is the runtime.
-const ROOT: &str = "aiorun_core::trace::waker::poll_traced";
+/// What polls a task: outside of it is the runtime, or the task that polls this one. A build that has
+/// inlined it tells nothing of the runtime either.
+const ROOT: &str = "<aiorun_core::supervised::Supervised<";
 
 /// A line or two of a backtrace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub(super) fn branches(backtraces: &[Backtrace]) -> Vec<Branch> {
 }
 
 fn fold(mut branches: Vec<Branch>) -> Vec<Branch> {
-    branches.sort();
+    branches.sort_unstable();
     branches.dedup_by(|next, kept| {
         let same = next.frames == kept.frames && next.awaits == kept.awaits;
         kept.count += usize::from(same);
@@ -154,7 +155,9 @@ fn place_of(place: &str) -> (Option<&str>, Option<u32>, Option<u32>) {
 
 /// What is left of a backtrace when everything of the runtime is gone from it.
 fn branch(symbols: &[Symbol<'_>]) -> Branch {
-    let root = symbols.iter().position(|symbol| symbol.name.contains(ROOT));
+    let root = symbols
+        .iter()
+        .position(|symbol| symbol.name.starts_with(ROOT));
     let mut frames: Vec<Frame> = Vec::new();
     let mut leaf = Leaf::default();
     for symbol in symbols[..root.unwrap_or(symbols.len())].iter().rev() {

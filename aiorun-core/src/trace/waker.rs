@@ -1,4 +1,4 @@
-//! The traced poll: a poll with a waker that notes who takes a copy of it.
+//! The traced waker, which notes who takes a copy of it.
 //!
 //! A future that suspends takes a copy of the waker at the bottom of the stack of polls, so a
 //! backtrace from there shows every async function on the way. The copy itself is one of the task's
@@ -12,8 +12,8 @@ use std::backtrace::Backtrace;
 use std::mem::ManuallyDrop;
 use std::panic::catch_unwind;
 use std::ptr;
-use std::sync::Mutex;
-use std::task::{Context, RawWaker, RawWakerVTable, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::sync::lock_std as lock;
 
@@ -29,18 +29,18 @@ pub(crate) struct Taken {
 }
 
 /// What a traced waker points to.
-struct Tracer<'a> {
-    waker: &'a Waker,
+struct Tracer {
+    waker: Waker,
     taken: Mutex<Taken>,
 }
 
 /// A [`Waker`] is shared between threads, and so is what it points to.
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
-    is_shared::<Tracer<'_>>();
+    is_shared::<Tracer>();
 };
 
-impl Tracer<'_> {
+impl Tracer {
     /// Notes the caller.
     fn note(&self) {
         if lock(&self.taken).places.len() == MOST_BRANCHES {
@@ -57,34 +57,44 @@ impl Tracer<'_> {
 /// Its address is the mark of a traced waker.
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, forget);
 
-/// Calls `poll` with a waker for `waker`'s task; tells where copies of it were taken.
-///
-/// Never inlined, so that a backtrace shows where the task begins.
-#[inline(never)]
-pub(crate) fn poll_traced(waker: &Waker, poll: &mut dyn FnMut(&mut Context<'_>)) -> Taken {
-    let tracer = Tracer {
-        waker,
-        taken: Mutex::default(),
-    };
-    {
-        let data: *const Tracer<'_> = &raw const tracer;
-        // SAFETY: The functions of `VTABLE` need a pointer to a `Tracer` that lives and that any
-        // thread may use. It is shared by its type, and outlives `noting`, which is dropped first.
-        // No copy of `noting` exists, as its `clone` hands out copies of `tracer.waker`; and no
-        // reference to it leaves `poll`, which has to work for any lifetime of the `Context`.
-        let noting = unsafe { Waker::new(data.cast(), &VTABLE) };
-        poll(&mut Context::from_waker(&noting));
+/// A traced waker for one poll.
+pub(crate) struct Traced {
+    // Neither a copy of it nor the original ever leaves: what is lent is a reference.
+    waker: Waker,
+    tracer: Arc<Tracer>,
+}
+
+impl Traced {
+    /// One that stands for `waker`.
+    pub(crate) fn new(waker: &Waker) -> Self {
+        let tracer = Arc::new(Tracer {
+            waker: waker.clone(),
+            taken: Mutex::default(),
+        });
+        let data = Arc::as_ptr(&tracer);
+        // SAFETY: The functions of `VTABLE` need a pointer to a `Tracer` that lives, and that any
+        // thread may use. It is shared by its type. It lives for as long as `Self` has it, and so
+        // does every reference to this waker, as `Self` lends none for longer. There are no copies
+        // of it, as `clone` hands out those of `tracer.waker`. Dropping it does nothing.
+        let waker = unsafe { Waker::new(data.cast(), &VTABLE) };
+        Self { waker, tracer }
     }
-    tracer
-        .taken
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+
+    /// What a future is to be polled with.
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Where copies were taken.
+    pub(crate) fn taken(self) -> Taken {
+        std::mem::take(&mut *lock(&self.tracer.taken))
+    }
 }
 
 /// The task's own waker, where `waker` is a traced one.
 pub(crate) fn own(waker: &Waker) -> &Waker {
     match tracer_of(waker) {
-        Some(tracer) => own(tracer.waker),
+        Some(tracer) => own(&tracer.waker),
         None => waker,
     }
 }
@@ -96,11 +106,11 @@ pub(crate) fn note(waker: &Waker) {
     }
 }
 
-fn tracer_of(waker: &Waker) -> Option<&Tracer<'_>> {
+fn tracer_of(waker: &Waker) -> Option<&Tracer> {
     ptr::eq(waker.vtable(), &raw const VTABLE).then(|| {
-        // SAFETY: Only `poll_traced` makes wakers with this table (whoever takes it from one to make
-        // another has to fulfil its contract). As `waker` is borrowed, so is one of those, whose
-        // `Tracer` outlives it. What is handed out lives no longer than the borrow.
+        // SAFETY: Only `Traced` makes wakers with this table (whoever takes it from one to make
+        // another has to fulfil its contract), and has what they point to for at least as long. What
+        // is handed out lives no longer than the borrow of the waker.
         unsafe { tracer(waker.data()) }
     })
 }
@@ -108,15 +118,14 @@ fn tracer_of(waker: &Waker) -> Option<&Tracer<'_>> {
 /// # Safety
 ///
 /// `data` points to a `Tracer` that outlives `'a`.
-unsafe fn tracer<'a>(data: *const ()) -> &'a Tracer<'a> {
+unsafe fn tracer<'a>(data: *const ()) -> &'a Tracer {
     // SAFETY: The caller's promise. There are only shared references to a `Tracer`.
     unsafe { &*data.cast() }
 }
 
 /// # Safety
 ///
-/// As for every function of the table: `data` is that of a waker that `poll_traced` has made, and
-/// that lives.
+/// As for every function of the table: `data` is that of a waker of a `Traced`, and that lives.
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: The waker lives, and its `Tracer` outlives it.
     let tracer = unsafe { tracer(data) };

@@ -281,11 +281,24 @@ fn a_bare_shield_is_asked_whatever_polls_it() {
     assert!(!slot.needs_attention());
     bench.registry.survey_all();
     assert_eq!((first.count(), second.count()), (0, 1));
-    assert!(slot.needs_attention() && slot.is_surveyed());
-    assert!(!slot.needs_attention() && !slot.is_surveyed());
-    slot.answer(Some(trace()));
+    assert!(slot.needs_attention());
+    assert_eq!(slot.is_surveyed(), Some(id));
+    assert!(!slot.needs_attention());
+    assert_eq!(slot.is_surveyed(), None);
+    slot.answer_as(id, Some(trace()));
     assert!(bench.registry.trace_of(id).is_some());
     slot.follow(&of_second);
     bench.registry.survey_all();
     assert_eq!(second.count(), 2);
+    // It ends in the traced poll, and the next one in its slot has not answered yet.
+    assert_eq!(slot.is_surveyed(), Some(id));
+    slot.free();
+    let (next, next_id, alarm) = suspended(&bench, Kind::Async, 0);
+    assert!(std::ptr::eq(slot, next));
+    bench.registry.survey_all();
+    slot.answer_as(id, None);
+    assert!(!bench.registry.is_surveyed());
+    assert_eq!(poll(next, &alarm), Verdict::Trace);
+    next.answer(Some(trace()));
+    assert!(bench.registry.trace_of(next_id).is_some());
 }

@@ -10,9 +10,8 @@ fn backtrace(lines: &str) -> String {
    2: tokio::sync::task::atomic_waker::AtomicWaker::do_register::{{closure}}
              at /somewhere/registry/src/index-1949cf8c/tokio-1.54.1/src/sync/task/atomic_waker.rs:195:73
 ";
-    let outside = "  90: aiorun_core::trace::waker::poll_traced
-             at ./aiorun-core/src/trace/waker.rs:77:9
-  91: <aiorun_core::supervised::Supervised<F,E> as core::future::future::Future>::poll
+    let outside =
+        "  91: <aiorun_core::supervised::Supervised<F,E> as core::future::future::Future>::poll
              at ./aiorun-core/src/supervised.rs:99:9
   92: app::not_a_part_of_the_task::{{closure}}
              at ./src/main.rs:1:1
