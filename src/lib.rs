@@ -38,6 +38,14 @@
 //! The sequence is driven by a thread of its own. Tasks that never yield, jobs that never return
 //! and destructors that hang do not keep it from ending in time.
 //!
+//! # What it is waiting for
+//!
+//! A shutdown that hangs has a culprit, and it is named with the line where it hangs. Tasks that do
+//! not end within the limit are told in a warning, each with the chain of async functions down to the
+//! await where it is suspended. The option `dump_signal` makes a signal print that for all tasks, at any
+//! time, and [`Handle::dump`] returns it. It works on stable Rust and costs nothing until somebody asks;
+//! how to read it stands in [`docs::diagnosing`].
+//!
 //! # Cancellation
 //!
 //! A task is never cancelled in the middle of something, only at an await, and it can have a say:
@@ -97,6 +105,7 @@
 //! | know how much time is left | [`time_left`] |
 //! | do something at the end | [`on_exit`], [`Builder::shutdown_callback`] |
 //! | do any of this from another thread, or list the tasks | [`Handle`] |
+//! | see what it is waiting for, and in which line | [`Handle::dump`], the option `dump_signal` |
 //! | learn how it ended | [`Exit`], its [`RunError`] and its [`Report`] |
 //!
 //! `spawn`, `stop`, `on_exit` and their like find the supervisor of the code that calls them, and
@@ -148,6 +157,7 @@
 //! | `multi-thread` | yes | the flavour `multi_thread`; without it `current_thread` is the default |
 //! | `tracing` | yes | the log as `tracing` events |
 //! | `test-util` | no | the option `start_paused` |
+//! | `serde` | no | `serde::Serialize` for [`Dump`] and [`Report`]: durations in seconds |
 //!
 //! # Limitations
 //!
@@ -251,7 +261,7 @@ pub use aiorun_core::__private;
 /// | `signals` | list of names, `[]` for none: what stops the program | `["SIGINT", "SIGTERM"]` |
 /// | `repeat_signal` | `"auto"`, `"ignore"`, `"abort"`, `"exit"`: see [`RepeatSignal`] | `"auto"` |
 /// | `signal_exit_status` | `"success"` for 0, `"signal"` for 128 + n | `"success"` |
-/// | `dump_signal` | name of a signal that prints all tasks to standard error | none |
+/// | `dump_signal` | name of a signal that prints all tasks to standard error, with the lines where they wait: see [`docs::diagnosing`] | none |
 /// | `start_paused` | flag or bool: paused time; single-threaded flavours, feature `test-util` | `false` |
 /// | `name` | string: the runtime's name and its threads' | tokio's |
 /// | `crate` | path of this crate, where it is renamed or re-exported | `aiorun` |

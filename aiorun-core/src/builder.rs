@@ -203,7 +203,8 @@ impl Builder {
         self
     }
 
-    /// A signal that prints all tasks to standard error. Default: none.
+    /// A signal that prints all tasks to standard error, with the lines where they are suspended: a
+    /// [`Dump`](crate::Dump). Those that come while one is being printed share the next. Default: none.
     pub fn dump_signal(&mut self, signal: Signal) -> &mut Self {
         self.options.dump_signal = Some(signal);
         self

@@ -291,6 +291,7 @@ impl Control {
             self.check_time();
             self.look();
             self.check_survey();
+            self.foresee();
         }
         self.finish()
     }
@@ -336,7 +337,7 @@ impl Control {
         let deadline = lock(&self.run.machine).deadline();
         let deadline = deadline.and_then(|at| self.run.started.checked_add(at));
         let asking = self.asking.as_ref().map(|asking| asking.until);
-        [deadline, asking, self.surveys.until(), self.next_line]
+        [deadline, asking, self.surveys.next_time(), self.next_line]
             .into_iter()
             .flatten()
             .min()

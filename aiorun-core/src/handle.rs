@@ -143,7 +143,7 @@ impl Handle {
     ///
     /// To find out, each task is polled once more, a hundred of them at most, spread over the places
     /// where tasks are spawned. This waits a second at most for those that do not answer because they
-    /// are stuck in a poll; see [`TaskInfo::unresponsive`]. Whoever calls it is in the dump too. After
+    /// are stuck in a poll; see [`TaskInfo::unresponsive`](crate::task::TaskInfo::unresponsive). Whoever calls it is in the dump too. After
     /// the end of the run it is empty.
     ///
     /// # Cancel safety

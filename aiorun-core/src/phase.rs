@@ -212,6 +212,15 @@ impl Machine {
         self.deadline
     }
 
+    /// When force is going to be used, if nothing changes.
+    pub(crate) fn force_at(&self) -> Option<Duration> {
+        let waits = matches!(
+            self.step,
+            Step::Callback | Step::Cancel | Step::Drain | Step::Hook | Step::Seal
+        );
+        self.deadline.filter(|_| waits && !self.forced)
+    }
+
     /// When the driver has to come back with [`Event::Deadline`].
     pub(crate) fn deadline(&self) -> Option<Duration> {
         [self.deadline, self.arm_at()].into_iter().flatten().min()

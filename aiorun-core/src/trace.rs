@@ -7,7 +7,9 @@ pub(crate) mod text;
 )]
 pub(crate) mod waker;
 
+use std::backtrace::Backtrace;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -132,9 +134,19 @@ pub(crate) fn read(traces: Vec<Trace>, then: impl FnOnce() + Send + 'static) -> 
     Helper::start_and_then("aiorun-trace", read, then).ok()
 }
 
+/// Reads the debug information of the program before a trace is to be shown, once in a process.
+pub(crate) fn prepare() {
+    static PREPARED: AtomicBool = AtomicBool::new(false);
+    if !PREPARED.swap(true, Ordering::Relaxed) {
+        let prepare = || drop(Backtrace::force_capture().to_string());
+        // Where there is no thread to be had, the first trace takes longer.
+        let _ = Helper::start("aiorun-trace", prepare);
+    }
+}
+
 /// As [`read`], and waits for it, but not for long: a large program has a lot of debug information.
 pub(crate) fn read_in_time(mut traces: Vec<Trace>) {
-    const MOST: Duration = Duration::from_millis(500);
+    const MOST: Duration = Duration::from_millis(800);
     traces.retain(|trace| !trace.is_read());
     if !traces.is_empty()
         && let Some(reader) = read(traces, || ())

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         println!("ready, press Ctrl-C");
         pending::<()>().await;
     });
-    println!("\n{}\n", exit.report);
+    println!("\n{}", exit.report);
     std::process::Termination::report(exit)
 }
 

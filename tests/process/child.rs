@@ -130,6 +130,11 @@ impl Program {
         }
     }
 
+    /// With standard output and error in one, as in a terminal.
+    pub(crate) fn in_one_stream(&self) -> Self {
+        self.started_by(&["sh", "-c", "exec \"$0\" \"$@\" 2>&1"])
+    }
+
     /// With a standard error that is closed.
     pub(crate) fn without_stderr(&self) -> Self {
         self.started_by(&["sh", "-c", "exec \"$0\" \"$@\" 2>&-"])
@@ -312,6 +317,18 @@ impl Child {
             thread::sleep(AGAIN);
         }
         self.wait_for(text);
+    }
+
+    /// Waits until it has said so many lines, or for long enough.
+    pub(crate) fn wait_for_lines(&self, count: usize) {
+        while self.count() < count && Instant::now() < self.until {
+            thread::sleep(TICK);
+        }
+    }
+
+    /// How many lines it has said so far.
+    pub(crate) fn count(&self) -> usize {
+        self.record.lines.lock().unwrap().0.len()
     }
 
     fn has_said(&self, text: &str) -> bool {

@@ -31,6 +31,7 @@ mod scene;
 mod signal;
 mod start;
 mod stuck;
+mod transcript;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
     begin_with_defaults();
     let mut others = example::trials();
     others.extend(stuck::trials());
+    others.extend(transcript::trials());
     cases.test(others)
 }
 

@@ -14,9 +14,13 @@ use crate::dump::Printer;
 use crate::log::Line;
 use crate::registry::survey::Findings;
 use crate::sync::lock_std as lock;
+use crate::trace;
 
 /// How long a survey waits for answers.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long before a limit everything is made ready to tell where those are that will not make it.
+const LEAD: Duration = Duration::from_secs(2);
 
 /// Who wants to know.
 pub(super) enum Client {
@@ -38,10 +42,19 @@ pub(super) struct Surveys {
     printer: Option<Printer>,
     /// Those that came meanwhile.
     after_printer: Vec<Client>,
+    /// The limit that is ahead.
+    limit: Option<Duration>,
+    /// When it will be near enough to prepare for it, if nobody has yet.
+    prepare_at: Option<Instant>,
 }
 
 impl Surveys {
-    pub(super) fn until(&self) -> Option<Instant> {
+    /// When there is something to do.
+    pub(super) fn next_time(&self) -> Option<Instant> {
+        self.until().into_iter().chain(self.prepare_at).min()
+    }
+
+    fn until(&self) -> Option<Instant> {
         self.under_way.as_ref().map(|(_, until)| *until)
     }
 
@@ -82,6 +95,25 @@ impl Control {
             self.surveys.under_way = Some((clients, now + PATIENCE));
             // There may be nobody to ask.
             self.check_survey();
+        }
+    }
+
+    /// Where a limit comes near, it is likely to pass. What is needed to name lines may take a second
+    /// to read, and a program that ends in time never needs it.
+    pub(super) fn foresee(&mut self) {
+        let limit = lock(&self.run.machine).force_at();
+        let surveys = &mut self.surveys;
+        if surveys.limit != limit {
+            surveys.limit = limit;
+            surveys.prepare_at = limit.and_then(|limit| {
+                let left = limit.saturating_sub(self.run.started.elapsed());
+                let lead = (left / 2).min(LEAD);
+                Instant::now().checked_add(left.saturating_sub(lead))
+            });
+        }
+        let is_due = |at: &mut Instant| *at <= Instant::now();
+        if surveys.prepare_at.take_if(is_due).is_some() {
+            trace::prepare();
         }
     }
 
