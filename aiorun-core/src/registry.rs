@@ -561,11 +561,6 @@ impl Slot {
         told.wake();
     }
 
-    /// A look at the task from outside.
-    fn info(&self) -> Option<TaskInfo> {
-        self.describe(&lock(&self.body), clock())
-    }
-
     fn glance<'a>(&self, body: &'a Body, now: u64) -> Option<Glance<'a>> {
         let flags = self.flags.load(Acquire);
         let label = Label {
@@ -1261,8 +1256,10 @@ impl Registry {
     /// Waits no longer for whatever `applies` to and is there. Returns what that is.
     pub(crate) fn give_up(&self, applies: impl Fn(Sort) -> bool) -> Vec<TaskInfo> {
         let mut left = Vec::new();
+        let now = clock();
         for slot in self.slots() {
-            let Some(info) = slot.info() else { continue };
+            let info = slot.describe(&lock(&slot.body), now);
+            let Some(info) = info else { continue };
             // The shard first, so that the count and the mark change together.
             let mut shard = lock(&slot.shard().state);
             let body = lock(&slot.body);
