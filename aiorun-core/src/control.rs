@@ -831,13 +831,19 @@ impl Control {
             // It ended and said nothing.
             (None, false) => HookEnd::Panicked("a destructor panicked".into()),
         };
-        let report = HookReport {
+        let mut report = HookReport {
             name: hook.name,
             location: hook.location,
             took: hook.began.elapsed(),
-            trace: hook.id.and_then(|id| self.run.registry.trace_of(id)),
+            trace: None,
             end,
         };
+        // A survey for somebody else may have found it, when it was fine.
+        if report.end == HookEnd::TimedOut
+            && let Some(id) = hook.id
+        {
+            report.trace = self.run.registry.trace_of(id);
+        }
         if !report.is_success() {
             self.blame(Blame::Hook(report.clone()));
         }

@@ -305,7 +305,7 @@ impl Slot {
     #[inline(never)]
     pub(crate) fn attend(&self, waker: &Waker) -> Verdict {
         // Main's waker may be anybody's: it is cloned, woken and dropped with no lock held.
-        let own = waker.clone();
+        let own = trace::waker::own(waker).clone();
         let mut body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
         if flags & NEW != 0 {

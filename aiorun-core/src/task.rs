@@ -206,6 +206,33 @@ impl TaskInfo {
     }
 }
 
+#[cfg(test)]
+impl TaskInfo {
+    /// A task that nothing is special about but its name, its age in seconds, and the caller's place.
+    #[track_caller]
+    pub(crate) fn sample(name: &'static str, age: u64) -> Self {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self {
+            id: Id::new(id).expect("ids begin at 1"),
+            name: Some(name.into()),
+            location: Location::caller(),
+            kind: Kind::Async,
+            age: Duration::from_secs(age),
+            state: State::Suspended,
+            protected: false,
+            cooperative: false,
+            critical: false,
+            caught: None,
+            asked: None,
+            shielded: None,
+            trace: None,
+            unresponsive: false,
+            bare_shield: false,
+        }
+    }
+}
+
 impl TaskInfo {
     pub(crate) fn label(&self) -> Label<'_> {
         Label {

@@ -8,8 +8,9 @@ use std::marker::{PhantomData, PhantomPinned};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
+use aiorun::task::{Branch, Frame, State, TaskInfo, Trace};
 use aiorun::{
-    AbortHandle, Cancellation, Cancelled, CatchCancel, Checkpoint, Exit, Handle, JoinError,
+    AbortHandle, Cancellation, Cancelled, CatchCancel, Checkpoint, Dump, Exit, Handle, JoinError,
     JoinHandle, Report, RunError, Shield, StopReason, Stopping,
 };
 
@@ -23,6 +24,9 @@ fn unpin<T: Unpin>() {}
 fn unwind_safe<T: UnwindSafe>() {}
 fn ref_unwind_safe<T: RefUnwindSafe>() {}
 fn debug<T: Debug>() {}
+
+/// What `dump` returns is no named type.
+fn same_thread_or_another(_: fn(&Handle) -> Box<dyn Future<Output = Dump> + Send + '_>) {}
 
 /// Both wrappers are what their future is.
 fn as_the_future<S: Send, Y: Sync, U: Unpin, W: UnwindSafe, R: RefUnwindSafe, A>() {
@@ -77,6 +81,13 @@ fn the_types_go_everywhere() {
     anywhere::<AbortHandle>();
     anywhere::<JoinError>();
     anywhere::<StopReason>();
+    anywhere::<State>();
+    anywhere::<TaskInfo>();
+    anywhere::<Dump>();
+    anywhere::<Trace>();
+    anywhere::<Branch>();
+    anywhere::<Frame>();
+    same_thread_or_another(|handle| Box::new(handle.dump()));
     // They have errors of others in them, who promise nothing of unwinding.
     between_threads::<Exit>();
     between_threads::<Report>();

@@ -1,30 +1,9 @@
-use std::time::Duration;
-
 use super::*;
-use crate::task::Id;
 use crate::trace::waker::Taken;
 
 #[track_caller]
 fn task(name: &'static str, age: u64) -> TaskInfo {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-    let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    TaskInfo {
-        id: Id::new(id).unwrap(),
-        name: Some(name.into()),
-        location: Location::caller(),
-        kind: Kind::Async,
-        age: Duration::from_secs(age),
-        state: State::Suspended,
-        protected: false,
-        cooperative: false,
-        critical: false,
-        caught: None,
-        asked: None,
-        shielded: None,
-        trace: None,
-        unresponsive: false,
-        bare_shield: false,
-    }
+    TaskInfo::sample(name, age)
 }
 
 /// A trace that can be told from another: by how many awaits were not noted.

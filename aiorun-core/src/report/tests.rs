@@ -59,23 +59,6 @@ tasks       spawned  completed     failed   panicked  cancelled    refused     c
 #[test]
 fn it_names_everything_that_went_wrong() {
     let location = Location::caller();
-    let task = |name: &str| TaskInfo {
-        id: Id::new(7).unwrap(),
-        name: Some(name.to_owned().into()),
-        location,
-        kind: Kind::Async,
-        age: Duration::from_secs(12),
-        state: State::Suspended,
-        protected: true,
-        cooperative: false,
-        critical: false,
-        caught: None,
-        asked: None,
-        shielded: None,
-        trace: None,
-        unresponsive: false,
-        bare_shield: false,
-    };
     let failure = UnhandledError {
         origin: Origin {
             id: Id::new(9).unwrap(),
@@ -95,12 +78,16 @@ fn it_names_everything_that_went_wrong() {
         end: HookEnd::TimedOut,
     };
     let report = Report {
-        refused: vec![task("writer")],
+        refused: vec![TaskInfo {
+            location,
+            protected: true,
+            ..TaskInfo::sample("writer", 12)
+        }],
         abandoned: vec![TaskInfo {
+            location,
             kind: Kind::Blocking,
             state: State::NotStarted,
-            protected: false,
-            ..task("zip")
+            ..TaskInfo::sample("zip", 12)
         }],
         hooks: vec![hook],
         failures: vec![failure],
