@@ -69,38 +69,45 @@ fn blocks(page: &str) -> Vec<String> {
 fn check(page: &'static str, block: &str) {
     let steps = steps(block);
     let played = play(&steps);
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        let new = rendered(&steps, &played);
-        let _others_wait = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = read(page).replace(
-            &format!("\n```text\n{block}```"),
-            &format!("\n```text\n{new}```"),
-        );
-        std::fs::write(path(page), text).expect("a page that can be written");
+    let wrong = steps
+        .iter()
+        .zip(&played)
+        .find(|(step, said)| !step.is_right(said));
+    let Some((step, said)) = wrong else {
         return;
-    }
-    for (step, said) in steps.iter().zip(&played) {
-        let said: Vec<_> = said.iter().map(|line| without_figures(line)).collect();
-        let expected: Vec<_> = step.said.iter().map(|line| without_figures(line)).collect();
-        let right = match expected.split_last() {
-            Some((last, first)) if last == ELLIPSIS => said.starts_with(first),
-            _ => said == expected,
-        };
-        assert!(
-            right,
-            "{page} is out of date: `UPDATE_EXPECT=1 cargo test --test process transcript`\n\
-             expected after {}:\n{}\nbut it said:\n{}",
-            step.instruction,
-            expected.join("\n"),
-            said.join("\n"),
-        );
-    }
+    };
+    assert!(
+        std::env::var_os("UPDATE_EXPECT").is_some(),
+        "{page} is out of date: `UPDATE_EXPECT=1 cargo test --test process transcript`\n\
+         expected after {}:\n{}\nbut it said:\n{}",
+        step.instruction,
+        step.said.join("\n"),
+        said.join("\n"),
+    );
+    let new = rendered(&steps, &played);
+    let _others_wait = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = read(page).replace(
+        &format!("\n```text\n{block}```"),
+        &format!("\n```text\n{new}```"),
+    );
+    std::fs::write(path(page), text).expect("a page that can be written");
 }
 
 /// Something that is typed, and what the program says to it.
 struct Step {
     instruction: String,
     said: Vec<String>,
+}
+
+impl Step {
+    fn is_right(&self, said: &[String]) -> bool {
+        let said: Vec<_> = said.iter().map(|line| without_figures(line)).collect();
+        let expected: Vec<_> = self.said.iter().map(|line| without_figures(line)).collect();
+        match expected.split_last() {
+            Some((last, first)) if last == ELLIPSIS => said.starts_with(first),
+            _ => said == expected,
+        }
+    }
 }
 
 fn steps(block: &str) -> Vec<Step> {
