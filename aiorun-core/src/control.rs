@@ -629,7 +629,7 @@ impl Control {
         if event == Event::Quiet && step == Step::Hook {
             self.close_hook(forced);
         }
-        if event == Event::Quiet && forced {
+        if matches!(event, Event::Quiet | Event::LateHook) && forced {
             self.settle_force(Vec::new());
         }
         let now = self.run.started.elapsed();
@@ -657,8 +657,7 @@ impl Control {
             Action::Force(step) => {
                 let applies = self.scope(step);
                 let registry = self.run.registry;
-                self.end_survey();
-                registry.survey_stubborn(applies);
+                self.survey_stubborn(applies);
                 let forced = registry.force(|sort| applies(sort) && sort != Sort::Job);
                 self.forced = (forced, Some(Instant::now()));
             }
@@ -870,7 +869,8 @@ impl Control {
         findings.add_to(&mut refused);
         findings.add_to(&mut tasks);
         for task in &mut tasks {
-            task.unresponsive = true;
+            // A shield in a task that is not ours cannot be ended by us, so it says nothing of it.
+            task.unresponsive |= !task.bare_shield;
         }
         refused.extend(tasks);
         // A hook is reported as one.

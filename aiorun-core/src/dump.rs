@@ -16,6 +16,9 @@ use crate::trace::{self, Trace};
 
 /// How long a dump may take to be written, say into a pipe that is read slowly.
 const WRITING: Duration = Duration::from_secs(10);
+/// How long it may take to look up names and lines: a program has gigabytes of debug information at
+/// most.
+const READING: Duration = Duration::from_secs(10);
 
 /// What a program is doing: all its tasks and blocking jobs, and where each task is suspended. What
 /// [`Handle::dump`](crate::Handle::dump) returns, and what the option `dump_signal` prints.
@@ -48,6 +51,8 @@ pub struct Dump {
     /// How many tasks from bare `tokio::spawn` there are; approximate, as tokio's count is. 0 for
     /// [`supervise`](crate::Builder::supervise), whose runtime has other tasks by right.
     pub strays: usize,
+    /// Why there are no traces: nobody could be asked.
+    out_of_reach: bool,
 }
 
 impl Dump {
@@ -64,6 +69,7 @@ impl Dump {
             time_left: run.time_left(Whose::Nobody),
             tasks,
             strays: run.strays(),
+            out_of_reach: findings.out_of_reach,
         }
     }
 
@@ -95,6 +101,12 @@ impl Dump {
         if self.strays > 0 {
             write!(f, ", about {}", Count(self.strays, "stray task"))?;
             f.write_str(" of bare `tokio::spawn`")?;
+        }
+        if self.out_of_reach {
+            f.write_str(
+                "\nwithout traces: a thread of the process, perhaps one that panics, is busy ",
+            )?;
+            f.write_str("with a backtrace and does not come to an end")?;
         }
         let listing = Listing::all(&self.tasks);
         if looks_up {
@@ -142,7 +154,7 @@ impl Printer {
             });
             if reader.is_some() {
                 // Until all is looked up, or somebody is in a hurry.
-                let _ = go_on.recv();
+                let _ = go_on.recv_timeout(READING);
             }
             let text = format!("{}\n", AtOnce(&dump));
             stderr::write(text.as_bytes(), Instant::now() + WRITING);

@@ -215,7 +215,7 @@ impl HookReport {
             HookEnd::TimedOut => write!(f, "did not end within {}", Short(self.took)),
         }?;
         match &self.trace {
-            Some(trace) => trace.show_in_list(f, looks_up),
+            Some(trace) => write!(f, "{}", trace.in_list(looks_up)),
             None => Ok(()),
         }
     }

@@ -11,14 +11,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::FusedFuture;
-use tokio::sync::oneshot;
 
 use crate::current;
 use crate::dump::Dump;
 use crate::exit::StopReason;
 use crate::join::JoinHandle;
 use crate::phase::{Phase, Whose};
-use crate::run::{Command, Hook, Run};
+use crate::run::{Caller, Command, Hook, Run};
 use crate::scope::{Ear, Hearing};
 use crate::signals::{Arrival, Signal};
 use crate::spawn::{outside, task_on};
@@ -143,8 +142,9 @@ impl Handle {
     ///
     /// To find out, each task is polled once more, a hundred of them at most, spread over the places
     /// where tasks are spawned. This waits a second at most for those that do not answer because they
-    /// are stuck in a poll; see [`TaskInfo::unresponsive`](crate::task::TaskInfo::unresponsive). Whoever calls it is in the dump too. After
-    /// the end of the run it is empty.
+    /// are stuck in a poll, see [`TaskInfo::unresponsive`](crate::task::TaskInfo::unresponsive), and
+    /// as long for a dump that is under way. Whoever calls it is in the dump too. After the end of the
+    /// run it is empty.
     ///
     /// # Cancel safety
     ///
@@ -165,16 +165,16 @@ impl Handle {
     /// assert!(exit.is_success());
     /// ```
     pub async fn dump(&self) -> Dump {
-        let (answer, findings) = oneshot::channel();
-        self.0.send(Command::Survey(answer));
+        let (caller, findings) = Caller::new();
+        self.0.send(Command::Survey(caller));
         let findings = findings.await.unwrap_or_default();
         Dump::new(&self.0, &findings)
     }
 
     /// As [`dump`](Self::dump), for a thread that may be blocked.
     pub(crate) fn dump_blocking(&self) -> Dump {
-        let (answer, findings) = oneshot::channel();
-        self.0.send(Command::Survey(answer));
+        let (caller, findings) = Caller::new();
+        self.0.send(Command::Survey(caller));
         let findings = findings.blocking_recv().unwrap_or_default();
         Dump::new(&self.0, &findings)
     }

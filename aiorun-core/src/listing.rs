@@ -7,7 +7,7 @@ use std::panic::Location;
 
 use crate::task::{Condition, Kind, Label, Spawned, State, TaskInfo};
 use crate::text::{Printable, Short};
-use crate::trace::Trace;
+use crate::trace::InList;
 
 /// How many entries a line of the log has.
 const MOST_ENTRIES: usize = 10;
@@ -55,7 +55,7 @@ impl fmt::Display for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = entries(self.tasks, self.looks_up);
         for entry in entries.iter().take(self.most) {
-            entry.show(f, self.looks_up)?;
+            entry.show(f)?;
         }
         let left = entries.iter().skip(self.most);
         match left.map(|entry| entry.tasks.len()).sum::<usize>() {
@@ -68,7 +68,7 @@ impl fmt::Display for Listing<'_> {
 /// Tasks that are alike but for their names and ages, oldest first.
 struct Entry<'a> {
     tasks: Vec<&'a TaskInfo>,
-    trace: Option<&'a Trace>,
+    trace: Option<InList<'a>>,
     /// How many of them have that trace, where the others were not asked.
     traced: usize,
 }
@@ -129,19 +129,15 @@ fn by_trace(crowd: Vec<&TaskInfo>, looks_up: bool) -> Vec<Entry<'_>> {
             untraced.push(task);
             continue;
         };
-        let same = |entry: &&mut Entry<'_>| {
-            let known = entry.trace.filter(|it| looks_up || it.is_read());
-            let here = Some(trace).filter(|it| looks_up || it.is_read());
-            known == here
-        };
-        match entries.iter_mut().find(same) {
+        let trace = Some(trace.in_list(looks_up));
+        match entries.iter_mut().find(|entry| entry.trace == trace) {
             Some(entry) => {
                 entry.tasks.push(task);
                 entry.traced += 1;
             }
             None => entries.push(Entry {
                 tasks: vec![task],
-                trace: Some(trace),
+                trace,
                 traced: 1,
             }),
         }
@@ -163,7 +159,7 @@ fn by_trace(crowd: Vec<&TaskInfo>, looks_up: bool) -> Vec<Entry<'_>> {
 }
 
 impl Entry<'_> {
-    fn show(&self, f: &mut fmt::Formatter<'_>, looks_up: bool) -> fmt::Result {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [oldest, others @ ..] = &self.tasks[..] else {
             return Ok(());
         };
@@ -181,8 +177,8 @@ impl Entry<'_> {
                 }
             }
         }
-        match self.trace {
-            Some(trace) => trace.show_in_list(f, looks_up),
+        match &self.trace {
+            Some(trace) => write!(f, "{trace}"),
             None => Ok(()),
         }
     }

@@ -431,14 +431,15 @@ impl Slot {
 
     /// Notes with which waker the task is polled now, where that may change from poll to poll.
     pub(crate) fn polled_with(&self, waker: &Waker) {
-        let waker = waker.clone();
+        let mut waker = trace::waker::own(waker).clone();
         let mut body = lock(&self.body);
         body.tokio = tokio::task::try_id();
         // Where there is none, the poll is about to put it there.
-        let known = body.waker.as_mut();
-        let stale = known.map(|known| std::mem::replace(known, waker));
+        if let Some(known) = &mut body.waker {
+            std::mem::swap(known, &mut waker);
+        }
         drop(body);
-        drop(stale);
+        drop(waker);
     }
 
     /// Notes whom to wake for a bare shield, which whoever owns it may poll as part of another task

@@ -47,13 +47,41 @@ pub(crate) enum Command {
     HookEnded(Id, Option<String>),
     Signal(Arrival),
     /// Somebody wants to know where the tasks are suspended.
-    Survey(oneshot::Sender<Arc<Findings>>),
+    Survey(Caller),
     /// Whoever supervised has been dropped.
     Abandon,
     /// The runtime is about to be closed, with this many tasks that are not ours.
     Closing(usize),
     /// The end: the runtime is closed, or left to its owner.
     Closed,
+}
+
+/// Somebody who waits for what comes of a survey.
+#[derive(Debug)]
+pub(crate) struct Caller(Option<oneshot::Sender<Arc<Findings>>>);
+
+impl Caller {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Arc<Findings>>) {
+        let (answer, findings) = oneshot::channel();
+        (Self(Some(answer)), findings)
+    }
+
+    pub(crate) fn answer(mut self, findings: &Arc<Findings>) {
+        self.send(findings);
+    }
+
+    /// The waker that this wakes may be anybody's, and panic.
+    fn send(&mut self, findings: &Arc<Findings>) {
+        if let Some(answer) = self.0.take() {
+            let _ = catch_unwind(AssertUnwindSafe(|| answer.send(Arc::clone(findings))));
+        }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.send(&Arc::default());
+    }
 }
 
 /// How main ended.

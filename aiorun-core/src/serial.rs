@@ -60,6 +60,7 @@ fields! {
         shielded: it.shielded.map(Place),
         trace,
         unresponsive,
+        bare_shield,
     }
     Branch(it) {
         frames,

@@ -15,7 +15,6 @@ use crate::spawn::reserve_in;
 use crate::supervised::Place;
 use crate::task::{Id, Kind};
 use crate::trace::Trace;
-use crate::trace::waker::Traced;
 
 /// Runs `future` to its end before the task receives a cancellation: Python's `asyncio.shield`,
 /// except that the caller is not cancelled meanwhile either.
@@ -163,10 +162,10 @@ impl<F: Future> Future for Shield<F> {
         }
         if let Cover::Bare { place } = this.cover {
             let slot = place.slot();
+            // Asked first: who asks takes the waker, which is put back then.
+            let asked = slot.needs_attention().then(|| slot.is_surveyed()).flatten();
             slot.follow(cx.waker());
-            if slot.needs_attention()
-                && let Some(id) = slot.is_surveyed()
-            {
+            if let Some(id) = asked {
                 return self.poll_traced(cx, slot, id);
             }
         }
@@ -189,9 +188,19 @@ impl<F: Future> Shield<F> {
         slot: &'static Slot,
         id: Id,
     ) -> Poll<F::Output> {
-        let traced = Traced::new(cx.waker());
+        /// Answers, even where the poll panics.
+        struct Answer(&'static Slot, Id, Option<Trace>);
+
+        impl Drop for Answer {
+            fn drop(&mut self) {
+                self.0.answer_as(self.1, self.2.take());
+            }
+        }
+
+        let mut answer = Answer(slot, id, None);
+        let traced = slot.traced(cx.waker());
         let polled = self.poll(&mut Context::from_waker(traced.waker()));
-        slot.answer_as(id, polled.is_pending().then(|| Trace::new(traced.taken())));
+        answer.2 = Trace::of_poll(&polled, traced);
         polled
     }
 }

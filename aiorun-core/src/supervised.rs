@@ -18,7 +18,6 @@ use crate::run::{Command, MainEnd};
 use crate::supervisor::Payload;
 use crate::thread;
 use crate::trace::Trace;
-use crate::trace::waker::Traced;
 
 pin_project! {
     /// A future with a place in the registry. `E` says what its end means.
@@ -146,9 +145,9 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
         verdict: Verdict,
     ) -> Poll<Output<F::Output>> {
         let slot = self.place.0;
-        let traced = Traced::new(cx.waker());
+        let traced = slot.traced(cx.waker());
         let polled = self.as_mut().poll(&mut Context::from_waker(traced.waker()));
-        slot.answer(polled.is_pending().then(|| Trace::new(traced.taken())));
+        slot.answer(Trace::of_poll(&polled, traced));
         if verdict == Verdict::TraceAndDrop && polled.is_pending() {
             slot.give_in();
             return Poll::Ready(self.cut());

@@ -195,8 +195,8 @@ pub struct TaskInfo {
     /// Whether it did not react when it was woken, to answer where it is suspended or to be ended: it
     /// is stuck in a poll, or no thread was free to poll it.
     pub unresponsive: bool,
-    /// It is no task of ours, but a shield in somebody else's.
-    pub(crate) bare_shield: bool,
+    /// Whether it is no task of this crate, but a [`shield`](crate::shield) in somebody else's.
+    pub bare_shield: bool,
 }
 
 impl TaskInfo {

@@ -11,9 +11,10 @@ use std::backtrace::Backtrace;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use self::waker::Taken;
+use self::waker::{Taken, Traced};
 use crate::listing::INDENT;
 use crate::thread::Helper;
 
@@ -85,6 +86,12 @@ pub struct Frame {
 }
 
 impl Trace {
+    /// Where a task is after a poll with a traced waker, unless it is done.
+    pub(crate) fn of_poll<T>(polled: &Poll<T>, traced: Traced) -> Option<Self> {
+        let taken = polled.is_pending().then(|| traced.taken());
+        taken.flatten().map(Self::new)
+    }
+
     pub(crate) fn new(taken: Taken) -> Self {
         Self(Arc::new(Inner {
             taken,
@@ -108,19 +115,40 @@ impl Trace {
         self.0.taken.more
     }
 
-    /// Adds its lines below one of a list; without looking anything up if there is no time.
-    pub(crate) fn show_in_list(&self, f: &mut fmt::Formatter<'_>, looks_up: bool) -> fmt::Result {
-        if !looks_up && !self.is_read() {
-            return write!(f, "\n{INDENT}its trace could not be read in time");
+    /// What to say below one of a list, which is shown like this.
+    pub(crate) fn in_list(&self, looks_up: bool) -> InList<'_> {
+        // Decided once: it may be read by another thread meanwhile.
+        if looks_up || self.is_read() {
+            InList::Read(self)
+        } else {
+            InList::Unread
         }
-        let text = self.to_string();
-        text.lines()
-            .try_for_each(|line| write!(f, "\n{INDENT}{line}"))
     }
 
     /// Whether it can be shown without looking anything up.
-    pub(crate) fn is_read(&self) -> bool {
+    fn is_read(&self) -> bool {
         self.0.read.get().is_some()
+    }
+}
+
+/// A trace as part of a list.
+#[derive(PartialEq)]
+pub(crate) enum InList<'a> {
+    Read(&'a Trace),
+    /// There was no time.
+    Unread,
+}
+
+impl fmt::Display for InList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unread => write!(f, "\n{INDENT}its trace could not be read in time"),
+            Self::Read(trace) => {
+                let text = trace.to_string();
+                text.lines()
+                    .try_for_each(|line| write!(f, "\n{INDENT}{line}"))
+            }
+        }
     }
 }
 
@@ -134,14 +162,23 @@ pub(crate) fn read(traces: Vec<Trace>, then: impl FnOnce() + Send + 'static) -> 
     Helper::start_and_then("aiorun-trace", read, then).ok()
 }
 
-/// Reads the debug information of the program before a trace is to be shown, once in a process.
-pub(crate) fn prepare() {
-    static PREPARED: AtomicBool = AtomicBool::new(false);
-    if !PREPARED.swap(true, Ordering::Relaxed) {
-        let prepare = || drop(Backtrace::force_capture().to_string());
-        // Where there is no thread to be had, the first trace takes longer.
-        let _ = Helper::start("aiorun-trace", prepare);
-    }
+/// Takes a backtrace of no interest, by a thread of its own, and then calls `then`: while that has not
+/// ended, a trace would take as long.
+///
+/// There is one lock for all backtraces of a process. Whoever looks one up has it: that takes a second
+/// where the debug information has to be read first, and for ever where a panic is being printed to a
+/// standard error that nobody reads.
+///
+/// With `reads`, the debug information is read too, once in a process.
+pub(crate) fn probe(reads: bool, then: impl FnOnce() + Send + 'static) -> Option<Helper> {
+    static READ: AtomicBool = AtomicBool::new(false);
+    let probe = move || {
+        let here = Backtrace::force_capture();
+        if reads && !READ.swap(true, Ordering::Relaxed) {
+            let _ = here.to_string();
+        }
+    };
+    Helper::start_and_then("aiorun-trace", probe, then).ok()
 }
 
 /// As [`read`], and waits for it, but not for long: a large program has a lot of debug information.

@@ -3,29 +3,38 @@
 //! One survey at a time; those that want one meanwhile share the next. It ends when all have
 //! answered, or after a second, or when the limit of a step has come: then those that refuse are
 //! asked as they are ended.
+//!
+//! To answer takes a backtrace, and there is one lock for all backtraces of a process. Before anybody
+//! is asked, a thread of ours finds out whether it can be had. Otherwise nobody is: a task that stands
+//! still for its diagnosis is worse than one without.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::Control;
 use crate::dump::Printer;
 use crate::log::Line;
+use crate::registry::Sort;
 use crate::registry::survey::Findings;
+use crate::run::Caller;
 use crate::sync::lock_std as lock;
+use crate::thread::Helper;
 use crate::trace;
 
-/// How long a survey waits for answers.
+/// How long a survey waits for answers, and how long it waits to begin.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long before a limit everything is made ready to tell where those are that will not make it.
 const LEAD: Duration = Duration::from_secs(2);
+/// How long to wait to be told what takes a moment.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// With less than that nothing is read before: it might not be done in time, and be in the way.
+const LEAST_LEAD: Duration = Duration::from_millis(500);
 
 /// Who wants to know.
 pub(super) enum Client {
     /// [`Handle::dump`](crate::Handle::dump), which lists the tasks itself.
-    Caller(oneshot::Sender<Arc<Findings>>),
+    Caller(Caller),
     /// The dump signal; `owed` to somebody who raised it.
     Signal { owed: bool },
     /// The log, beside the line that tells what is being waited for.
@@ -38,6 +47,10 @@ pub(super) struct Surveys {
     /// Who waits for the one that is under way, and until when.
     under_way: Option<(Vec<Client>, Instant)>,
     next: Vec<Client>,
+    /// Finds out whether anybody can be asked.
+    probe: Option<Helper>,
+    /// Until when those who are next wait for that.
+    patient: Option<Instant>,
     /// Prints the last dump. It may take its time, and there is one at a time.
     printer: Option<Printer>,
     /// Those that came meanwhile.
@@ -51,7 +64,8 @@ pub(super) struct Surveys {
 impl Surveys {
     /// When there is something to do.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        self.until().into_iter().chain(self.prepare_at).min()
+        let times = [self.until(), self.patient, self.prepare_at];
+        times.into_iter().flatten().min()
     }
 
     fn until(&self) -> Option<Instant> {
@@ -65,6 +79,11 @@ impl Surveys {
     fn is_printing(&self) -> bool {
         let printer = self.printer.as_ref();
         printer.is_some_and(|printer| !printer.has_ended())
+    }
+
+    fn is_probing(&self) -> bool {
+        let probe = self.probe.as_ref();
+        probe.is_some_and(|probe| !probe.has_ended())
     }
 }
 
@@ -89,12 +108,59 @@ impl Control {
             self.surveys.next.append(waiting);
         }
         let busy = self.surveys.under_way.is_some() || lock(&self.run.machine).forced();
-        if !busy && !self.surveys.next.is_empty() {
-            self.run.registry.survey_all();
-            let clients = std::mem::take(&mut self.surveys.next);
-            self.surveys.under_way = Some((clients, now + PATIENCE));
-            // There may be nobody to ask.
-            self.check_survey();
+        if busy || self.surveys.next.is_empty() {
+            return;
+        }
+        if self.surveys.patient.is_none() {
+            self.surveys.patient = Some(now + PATIENCE);
+            self.probe(false);
+        }
+        let is_probing = self.surveys.is_probing();
+        if is_probing && self.surveys.patient > Some(now) {
+            return;
+        }
+        self.surveys.patient = None;
+        let clients = std::mem::take(&mut self.surveys.next);
+        if is_probing {
+            self.serve(clients, Findings::out_of_reach());
+        } else {
+            let until = now + PATIENCE;
+            self.run.registry.survey_all(until);
+            self.surveys.under_way = Some((clients, until));
+        }
+        // There may be nobody to ask, and somebody who came meanwhile.
+        self.check_survey();
+    }
+
+    /// Begins to find out whether anybody can be asked, where that is not under way.
+    fn probe(&mut self, reads: bool) {
+        if !self.surveys.is_probing() {
+            let registry = self.run.registry;
+            // Where there is no thread to be had, there is nothing to be found out.
+            self.surveys.probe = trace::probe(reads, || registry.changed.notify_one());
+        }
+    }
+
+    /// Asks those that are about to be ended by force, who have until then to end.
+    pub(super) fn survey_stubborn(&mut self, applies: impl Fn(Sort) -> bool) {
+        /// What is left of the time for a question. The rest is for the end.
+        fn half(until: Instant) -> Instant {
+            let now = Instant::now();
+            now + until.saturating_duration_since(now) / 2
+        }
+        self.end_survey();
+        let grace = lock(&self.run.machine).deadline();
+        let Some(until) = grace.and_then(|at| self.run.started.checked_add(at)) else {
+            return;
+        };
+        let can_be_asked = !self.surveys.is_probing() && {
+            self.probe(false);
+            let probe = self.surveys.probe.as_ref();
+            // The one thing that we stand still for.
+            probe.is_none_or(|probe| probe.ends_by(half(until).min(Instant::now() + AT_ONCE)))
+        };
+        if can_be_asked {
+            self.run.registry.survey_stubborn(half(until), applies);
         }
     }
 
@@ -107,17 +173,17 @@ impl Control {
             surveys.limit = limit;
             surveys.prepare_at = limit.and_then(|limit| {
                 let left = limit.saturating_sub(self.run.started.elapsed());
-                let lead = (left / 2).min(LEAD);
+                let lead = Some((left / 2).min(LEAD)).filter(|lead| *lead >= LEAST_LEAD)?;
                 Instant::now().checked_add(left.saturating_sub(lead))
             });
         }
         let is_due = |at: &mut Instant| *at <= Instant::now();
         if surveys.prepare_at.take_if(is_due).is_some() {
-            trace::prepare();
+            self.probe(true);
         }
     }
 
-    pub(super) fn end_survey(&mut self) {
+    fn end_survey(&mut self) {
         if let Some((clients, until)) = self.surveys.under_way.take() {
             let mut findings = self.run.registry.end_survey();
             if Instant::now() < until {
@@ -131,12 +197,15 @@ impl Control {
     /// At the end of the run nobody can be asked any more.
     pub(super) fn end_surveys(&mut self) {
         self.end_survey();
-        let Surveys {
-            next,
-            after_printer,
-            ..
-        } = &mut self.surveys;
-        let clients = next.drain(..).chain(after_printer.drain(..)).collect();
+        let mut clients = std::mem::take(&mut self.surveys.next);
+        if self.surveys.is_printing() {
+            // It prints what there was. There is nothing any more.
+            for client in std::mem::take(&mut self.surveys.after_printer) {
+                self.dismiss(&client);
+            }
+        } else {
+            clients.append(&mut self.surveys.after_printer);
+        }
         self.serve(clients, Findings::default());
     }
 
@@ -146,14 +215,12 @@ impl Control {
         for client in clients {
             match client {
                 Client::Caller(caller) => {
-                    let _ = caller.send(Arc::clone(&findings));
+                    caller.answer(&findings);
                     self.run.pay();
                 }
-                Client::Signal { owed } => {
+                Client::Signal { .. } => {
                     print = true;
-                    if owed {
-                        self.run.pay();
-                    }
+                    self.dismiss(&client);
                 }
                 Client::Log => {
                     let mut tasks = self.run.registry.tasks(true);
@@ -165,10 +232,18 @@ impl Control {
             }
         }
         if print {
+            // There is none that prints still: see `after_printer`.
             match Printer::start(&self.run, &findings) {
                 Ok(printer) => self.surveys.printer = Some(printer),
                 Err(dump) => self.say(Line::Dump(dump)),
             }
+        }
+    }
+
+    /// Whoever raised the signal does not wait for what becomes of it.
+    fn dismiss(&self, client: &Client) {
+        if let Client::Signal { owed: true } = client {
+            self.run.pay();
         }
     }
 }

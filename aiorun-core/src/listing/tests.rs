@@ -1,4 +1,5 @@
 use super::*;
+use crate::trace::Trace;
 use crate::trace::waker::Taken;
 
 #[track_caller]
@@ -170,7 +171,7 @@ fn who_cannot_wait_does_not_look_anything_up() {
         hasty.ends_with("\n            its trace could not be read in time"),
         "{hasty}"
     );
-    assert!(!unread.is_read());
+    assert!(unread.in_list(false) == InList::Unread);
     unread.branches();
     let text = Listing::some(&tasks).at_once().to_string();
     assert!(text.ends_with(&format!("\n            {unread}")), "{text}");

@@ -7,12 +7,15 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::task::Waker;
+use std::time::Instant;
 
 use super::{Body, GIVEN_UP, JOB, NEW, REARM, Registry, Slot, Sort, TRACE, kind_of, may_be_cut};
 use crate::scope::wake;
 use crate::sync::{lock, lock_std};
 use crate::task::{Id, Kind, TaskInfo};
 use crate::trace::Trace;
+use crate::trace::waker::Traced;
 
 /// How many tasks are asked at the most: a trace takes some kilobytes.
 const MOST: usize = 100;
@@ -20,6 +23,8 @@ const MOST: usize = 100;
 /// A survey that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
+    /// Who answers later need not say where it is.
+    until: Option<Instant>,
     waiting: HashMap<Id, &'static Slot>,
     found: HashMap<Id, Trace>,
 }
@@ -30,9 +35,19 @@ pub(crate) struct Findings {
     found: HashMap<Id, Trace>,
     /// Who did not answer.
     silent: HashSet<Id>,
+    /// Nobody could be asked.
+    pub(crate) out_of_reach: bool,
 }
 
 impl Findings {
+    /// Of a survey that could not be held.
+    pub(crate) fn out_of_reach() -> Self {
+        Self {
+            out_of_reach: true,
+            ..Self::default()
+        }
+    }
+
     /// Makes nothing of it that somebody has not answered.
     pub(crate) fn forgive(&mut self) {
         self.silent.clear();
@@ -49,8 +64,8 @@ impl Findings {
 
 impl Registry {
     /// Asks those tasks that are there and awaited where they are suspended.
-    pub(crate) fn survey_all(&self) {
-        for slot in self.survey(|_, _| true) {
+    pub(crate) fn survey_all(&self, until: Instant) {
+        for slot in self.survey(until, |_, _| true) {
             let mut body = lock(&slot.body);
             // Whoever has answered meanwhile would not put it back.
             if slot.flags.load(Relaxed) & TRACE == 0 {
@@ -66,15 +81,16 @@ impl Registry {
 
     /// Asks those that would be refused if they were ended by force, which is to follow and to wake
     /// them.
-    pub(crate) fn survey_stubborn(&self, applies: impl Fn(Sort) -> bool) {
-        self.survey(|body, flags| {
+    pub(crate) fn survey_stubborn(&self, until: Instant, applies: impl Fn(Sort) -> bool) {
+        self.survey(until, |body, flags| {
             applies(Sort::of(flags)) && flags & NEW == 0 && !may_be_cut(body, flags)
         });
     }
 
     /// Marks those who are asked.
-    fn survey(&self, applies: impl Fn(&Body, u32) -> bool) -> Vec<&'static Slot> {
+    fn survey(&self, until: Instant, applies: impl Fn(&Body, u32) -> bool) -> Vec<&'static Slot> {
         drop(self.end_survey());
+        lock_std(&self.survey).until = Some(until);
         let candidates = self.slots().filter_map(|slot| {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
@@ -98,7 +114,7 @@ impl Registry {
 
     /// Ends the survey: who has not answered need not any more.
     pub(crate) fn end_survey(&self) -> Findings {
-        let Survey { waiting, found } = std::mem::take(&mut *lock_std(&self.survey));
+        let Survey { waiting, found, .. } = std::mem::take(&mut *lock_std(&self.survey));
         for (id, slot) in &waiting {
             let body = lock(&slot.body);
             if body.id == id.get() {
@@ -108,7 +124,11 @@ impl Registry {
             }
         }
         let silent = waiting.into_keys().collect();
-        Findings { found, silent }
+        Findings {
+            found,
+            silent,
+            out_of_reach: false,
+        }
     }
 
     /// A task that was asked has answered, or is gone.
@@ -140,6 +160,13 @@ impl Slot {
         drop(body);
         self.registry.answered(id.get(), None);
         false
+    }
+
+    /// The waker for a poll that answers, in place of `waker`.
+    pub(crate) fn traced(&self, waker: &Waker) -> Traced {
+        let until = lock_std(&self.registry.survey).until;
+        // Where the survey is over, there is no time left for it.
+        Traced::new(waker, until.unwrap_or_else(Instant::now))
     }
 
     /// For a bare shield: whether it is asked now, and so has to answer by this name.

@@ -5,6 +5,7 @@
 
 use std::backtrace::Backtrace;
 use std::fmt;
+use std::iter;
 
 use super::{Branch, Frame};
 use crate::text::Printable;
@@ -75,6 +76,9 @@ const WRAPPINGS: [&str; 4] = [
 /// What polls a task: outside of it is the runtime, or the task that polls this one. A build that has
 /// inlined it tells nothing of the runtime either.
 const ROOT: &str = "<aiorun_core::supervised::Supervised<";
+
+/// How many frames are shown at each end of a chain of more than twice as many.
+const MOST_FRAMES: usize = 32;
 
 /// A line or two of a backtrace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -303,7 +307,7 @@ fn function(name: &str) -> Option<Function> {
         return None;
     }
     let (name, is_closure) = without_closures(name);
-    let Some(rest) = name.strip_prefix('<') else {
+    let Some(method) = method(name) else {
         let path = without_generics(name);
         return Some(Function {
             of_crate: crate_of(&path).map(str::to_owned),
@@ -311,13 +315,12 @@ fn function(name: &str) -> Option<Function> {
             is_async: is_closure,
         });
     };
-    // `<Type as Trait>::method`, or `<Type>::method`.
-    let end = end_of_generics(rest)?;
-    let (inside, method) = (&rest[..end], rest[end + 1..].trim_start_matches("::"));
-    let (of_type, of_trait) = match split_as(inside) {
-        Some((of_type, of_trait)) => (of_type, Some(without_generics(of_trait))),
-        None => (inside, None),
-    };
+    let Method {
+        of_type,
+        of_trait,
+        name: method,
+    } = method;
+    let of_trait = of_trait.map(without_generics);
     let of_type = without_generics(of_type.trim_start_matches(['&', '*']));
     let of_type = of_type.trim_start_matches("mut ");
     let of_crate = crate_of(of_type).or_else(|| of_trait.as_deref().and_then(crate_of));
@@ -338,19 +341,69 @@ fn function(name: &str) -> Option<Function> {
     })
 }
 
-/// A name without `::{{closure}}` at its end, or `::{closure#0}`; and whether there was one.
+/// The parts of a name that tells the type.
+struct Method<'a> {
+    of_type: &'a str,
+    of_trait: Option<&'a str>,
+    name: &'a str,
+}
+
+/// `<Type as Trait>::method` and `<Type>::method`; or, where the type is at home elsewhere,
+/// `module::<impl Trait for Type>::method` and `module::<impl Type>::method`.
+fn method(name: &str) -> Option<Method<'_>> {
+    let (rest, is_elsewhere) = match name.strip_prefix('<') {
+        Some(rest) => (rest, false),
+        None => (name.split_once("::<impl ")?.1, true),
+    };
+    let end = end_of_generics(rest)?;
+    let (inside, name) = (&rest[..end], rest[end + 1..].trim_start_matches("::"));
+    let (of_type, of_trait) = if is_elsewhere {
+        match split_outside(inside, " for ") {
+            Some((of_trait, of_type)) => (of_type, Some(of_trait)),
+            None => (inside, None),
+        }
+    } else {
+        match split_outside(inside, " as ") {
+            Some((of_type, of_trait)) => (of_type, Some(of_trait)),
+            None => (inside, None),
+        }
+    };
+    Some(Method {
+        of_type,
+        of_trait,
+        name,
+    })
+}
+
+/// A name without `::{{closure}}` at its end, or `::{closure#0}::<u8>`; and whether there was one.
 fn without_closures(name: &str) -> (&str, bool) {
     let mut name = name;
     let mut found = false;
-    while let Some((outer, "{{closure}}")) = name.rsplit_once("::") {
-        (name, found) = (outer, true);
-    }
-    while let Some((outer, inner)) = name.rsplit_once("::")
-        && inner.starts_with("{closure#")
+    while let Some((outer, inner)) = without_last_generics(name).rsplit_once("::")
+        && (inner == "{{closure}}" || inner.starts_with("{closure#"))
     {
         (name, found) = (outer, true);
     }
     (name, found)
+}
+
+/// A name without `::<u8>` at its end.
+fn without_last_generics(name: &str) -> &str {
+    if !name.ends_with('>') {
+        return name;
+    }
+    let mut depth = 0_usize;
+    for (at, c) in name.char_indices().rev() {
+        match c {
+            '>' if !name[..at].ends_with('-') => depth += 1,
+            '<' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return name[..at].strip_suffix("::").unwrap_or(name);
+        }
+    }
+    name
 }
 
 /// A path without what stands in angle brackets.
@@ -390,16 +443,23 @@ fn end_of_generics(text: &str) -> Option<usize> {
 }
 
 /// Splits `Type as Trait`, where the ` as ` of another such pair may stand in the type's generics.
-fn split_as(inside: &str) -> Option<(&str, &str)> {
-    let splits = inside.match_indices(" as ");
-    let mut outer = splits.filter(|(at, _)| {
-        let before = &inside[..*at];
-        let opened = before.matches('<').count();
-        let closed = before.matches('>').count() - before.matches("->").count();
-        opened == closed
-    });
-    let (at, found) = outer.next()?;
-    Some((&inside[..at], &inside[at + found.len()..]))
+fn split_outside<'a>(inside: &'a str, between: &str) -> Option<(&'a str, &'a str)> {
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    for (at, c) in inside.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' if before != '-' => depth = depth.saturating_sub(1),
+            ' ' if depth == 0 => {
+                if let Some(rest) = inside[at..].strip_prefix(between) {
+                    return Some((&inside[..at], rest));
+                }
+            }
+            _ => {}
+        }
+        before = c;
+    }
+    None
 }
 
 /// Shows them as a tree: what all have in common once, then each.
@@ -422,7 +482,7 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, branches: &[Branch], more: usize
         .iter()
         .map(|branch| (&branch.frames[..], branch))
         .collect();
-    lines.tree(&branches, "")?;
+    lines.tree(&branches, "", "")?;
     match more {
         0 => Ok(()),
         _ => lines.line("", format_args!("and at {more} more awaits")),
@@ -444,34 +504,52 @@ impl Lines<'_, '_> {
         write!(self.f, "{indent}{text}")
     }
 
-    /// Each branch with the frames of it that are not shown yet.
-    fn tree(&mut self, branches: &[(&[Frame], &Branch)], indent: &str) -> fmt::Result {
-        let groups: Vec<_> = branches
-            .chunk_by(|(one, _), (other, _)| !one.is_empty() && one.first() == other.first())
-            .collect();
-        let fork = groups.len() > 1;
-        for group in groups {
-            let (mut first, inner) = if fork {
-                (format!("{indent}- "), format!("{indent}  "))
-            } else {
-                (indent.to_owned(), indent.to_owned())
-            };
-            let [(frames, branch), ..] = group else {
-                continue;
-            };
-            let Some((frame, _)) = frames.split_first() else {
-                self.leaf(branch, &first)?;
-                continue;
-            };
-            self.frame(frame, &first)?;
-            first.clone_from(&inner);
-            let rest: Vec<_> = group
+    /// Each branch with the frames of it that are not shown yet; the first line has its own indent.
+    fn tree(&mut self, branches: &[(&[Frame], &Branch)], first: &str, indent: &str) -> fmt::Result {
+        let Some((frames, others)) = branches.split_first().map(|((it, _), rest)| (it, rest))
+        else {
+            return Ok(());
+        };
+        // What they have in common.
+        let shared = others.iter().fold(frames.len(), |most, (it, _)| {
+            let same = frames
                 .iter()
-                .map(|(it, branch)| (&it[1..], *branch))
-                .collect();
-            self.tree(&rest, &first)?;
+                .zip(*it)
+                .take_while(|(one, other)| one == other);
+            same.count().min(most)
+        });
+        self.chain(&frames[..shared], first, indent)?;
+        let first = if shared > 0 { indent } else { first };
+        let rest: Vec<_> = branches
+            .iter()
+            .map(|(it, branch)| (&it[shared..], *branch))
+            .collect();
+        if let [([], branch)] = rest[..] {
+            return self.leaf(branch, first);
         }
-        Ok(())
+        // As deep as there are branches at the most.
+        let (first, indent) = (format!("{first}- "), format!("{indent}  "));
+        rest.chunk_by(|(one, _), (other, _)| !one.is_empty() && one.first() == other.first())
+            .try_for_each(|group| self.tree(group, &first, &indent))
+    }
+
+    /// Frames that stand in each other; of a long recursion both ends.
+    fn chain(&mut self, frames: &[Frame], first: &str, indent: &str) -> fmt::Result {
+        let mut indents = iter::once(first).chain(iter::repeat(indent));
+        let mut show = |lines: &mut Self, frames: &[Frame]| {
+            let mut lines_of = frames.iter().zip(indents.by_ref());
+            lines_of.try_for_each(|(frame, indent)| lines.frame(frame, indent))
+        };
+        let Some(left_out) = frames
+            .len()
+            .checked_sub(2 * MOST_FRAMES)
+            .filter(|it| *it > 0)
+        else {
+            return show(self, frames);
+        };
+        show(self, &frames[..MOST_FRAMES])?;
+        self.line(indent, format_args!("… {left_out} more …"))?;
+        show(self, &frames[MOST_FRAMES + left_out..])
     }
 
     fn frame(&mut self, frame: &Frame, indent: &str) -> fmt::Result {

@@ -14,6 +14,7 @@ use std::panic::catch_unwind;
 use std::ptr;
 use std::sync::{Arc, Mutex};
 use std::task::{RawWaker, RawWakerVTable, Waker};
+use std::time::Instant;
 
 use crate::sync::lock_std as lock;
 
@@ -31,6 +32,8 @@ pub(crate) struct Taken {
 /// What a traced waker points to.
 struct Tracer {
     waker: Waker,
+    /// From then on copies are only counted: whoever wants to know waits no longer.
+    until: Instant,
     taken: Mutex<Taken>,
 }
 
@@ -43,13 +46,17 @@ const _: () = {
 impl Tracer {
     /// Notes the caller.
     fn note(&self) {
-        if lock(&self.taken).places.len() == MOST_BRANCHES {
-            lock(&self.taken).more += 1;
-            return;
-        }
+        let is_full = lock(&self.taken).places.len() == MOST_BRANCHES;
         // Taken without the lock; and a future is not to be told of a problem with its diagnosis.
-        if let Ok(place) = catch_unwind(Backtrace::force_capture) {
-            lock(&self.taken).places.push(place);
+        let place = if is_full || Instant::now() >= self.until {
+            None
+        } else {
+            catch_unwind(Backtrace::force_capture).ok()
+        };
+        let mut taken = lock(&self.taken);
+        match place {
+            Some(place) => taken.places.push(place),
+            None => taken.more += 1,
         }
     }
 }
@@ -65,10 +72,11 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
-    /// One that stands for `waker`.
-    pub(crate) fn new(waker: &Waker) -> Self {
+    /// One that stands for `waker`, and notes where copies are taken until then.
+    pub(crate) fn new(waker: &Waker, until: Instant) -> Self {
         let tracer = Arc::new(Tracer {
             waker: waker.clone(),
+            until,
             taken: Mutex::default(),
         });
         let data = Arc::as_ptr(&tracer);
@@ -85,9 +93,10 @@ impl Traced {
         &self.waker
     }
 
-    /// Where copies were taken.
-    pub(crate) fn taken(self) -> Taken {
-        std::mem::take(&mut *lock(&self.tracer.taken))
+    /// Where copies were taken. `None` if there was no time to note any of them.
+    pub(crate) fn taken(self) -> Option<Taken> {
+        let taken = std::mem::take(&mut *lock(&self.tracer.taken));
+        (!taken.places.is_empty() || taken.more == 0).then_some(taken)
     }
 }
 

@@ -4,6 +4,11 @@ use super::*;
 use crate::trace::Trace;
 use crate::trace::waker::Taken;
 
+/// With time to answer.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
+
 fn trace() -> Option<Trace> {
     Some(Trace::new(Taken::default()))
 }
@@ -39,7 +44,7 @@ fn settle(task: &Task) -> Option<Verdict> {
 fn a_survey_and_a_poll() {
     ::loom::model(|| {
         let (registry, task, id) = suspended(0);
-        let control = thread::spawn(move || registry.survey_all());
+        let control = thread::spawn(move || registry.survey_all(later()));
         // Something else has woken it.
         if task.poll() == Verdict::Trace {
             task.slot.answer(trace());
@@ -61,7 +66,7 @@ fn a_survey_and_a_request() {
     ::loom::model(|| {
         let (registry, task, id) = suspended(0);
         let slot = task.slot;
-        let control = thread::spawn(move || registry.survey_all());
+        let control = thread::spawn(move || registry.survey_all(later()));
         let canceller = thread::spawn(move || slot.cancel(id));
         let mut end = settle(&task);
         control.join().unwrap();
@@ -77,10 +82,10 @@ fn a_survey_and_a_request() {
 fn the_end_of_a_survey_and_an_answer() {
     ::loom::model(|| {
         let (registry, task, id) = suspended(0);
-        registry.survey_all();
+        registry.survey_all(later());
         let control = thread::spawn(move || {
             drop(registry.end_survey());
-            registry.survey_all();
+            registry.survey_all(later());
         });
         settle(&task);
         control.join().unwrap();
@@ -100,7 +105,7 @@ fn a_survey_and_the_next_task_in_the_slot() {
     ::loom::model(|| {
         let (registry, task, _) = suspended(0);
         let control = thread::spawn(move || {
-            registry.survey_all();
+            registry.survey_all(later());
             registry.is_surveyed()
         });
         task.slot.free();
@@ -121,7 +126,7 @@ fn a_survey_at_the_limit_and_a_poll() {
     ::loom::model(|| {
         let (registry, task, id) = suspended(PROTECTED);
         let control = thread::spawn(move || {
-            registry.survey_stubborn(|_| true);
+            registry.survey_stubborn(later(), |_| true);
             drop(registry.force(|_| true));
         });
         let mut end = match task.poll() {
@@ -161,7 +166,7 @@ fn a_survey_and_a_bare_shield() {
                 slot.answer_as(id, trace());
             }
         };
-        let control = thread::spawn(move || registry.survey_all());
+        let control = thread::spawn(move || registry.survey_all(later()));
         poll();
         control.join().unwrap();
         while alarm.0.swap(0, SeqCst) > 0 {

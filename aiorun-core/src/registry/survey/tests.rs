@@ -1,4 +1,6 @@
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use super::*;
 use crate::registry::tests::{Alarm, Bench, alarm};
@@ -44,6 +46,11 @@ fn the_chosen_are_spread_over_the_crowd() {
     assert_eq!(sample(candidates, 5), [0, 200, 400, 600, 800]);
 }
 
+/// With time to answer.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
+
 fn trace() -> Trace {
     Trace::new(Taken::default())
 }
@@ -71,7 +78,7 @@ fn asked(bench: &Bench) -> usize {
 fn who_is_asked_answers_in_its_next_poll() {
     let bench = Bench::new();
     let (slot, id, alarm) = suspended(&bench, Kind::Async, 0);
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     assert_eq!(alarm.count(), 1, "it is woken");
     assert!(!bench.registry.is_surveyed());
     assert_eq!(poll(slot, &alarm), Verdict::Trace);
@@ -90,7 +97,7 @@ fn who_is_asked_answers_in_its_next_poll() {
 fn who_does_not_answer_is_known_and_left_alone() {
     let bench = Bench::new();
     let (slot, _, alarm) = suspended(&bench, Kind::Async, 0);
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     let findings = bench.registry.end_survey();
     let mut tasks = bench.registry.tasks(false);
     findings.add_to(&mut tasks);
@@ -107,17 +114,34 @@ fn who_does_not_answer_is_known_and_left_alone() {
 fn a_late_answer_is_of_no_interest() {
     let bench = Bench::new();
     let (slot, id, alarm) = suspended(&bench, Kind::Async, 0);
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     assert_eq!(poll(slot, &alarm), Verdict::Trace);
     drop(bench.registry.end_survey());
     slot.answer(Some(trace()));
     assert!(bench.registry.trace_of(id).is_none());
     // Not in the next one either, where it is asked again.
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     assert!(!bench.registry.is_surveyed());
     assert_eq!(poll(slot, &alarm), Verdict::Trace);
     slot.answer(None);
     assert!(bench.registry.is_surveyed());
+}
+
+#[test]
+fn where_it_waits_is_noted_in_time_only() {
+    let bench = Bench::new();
+    let (slot, _, alarm) = suspended(&bench, Kind::Async, 0);
+    let waits = |traced: Traced| {
+        drop(traced.waker().clone());
+        Trace::of_poll(&Poll::<()>::Pending, traced)
+    };
+    let waker = Waker::from(alarm);
+    bench.registry.survey_all(later());
+    assert!(waits(slot.traced(&waker)).is_some());
+    bench.registry.survey_all(Instant::now());
+    assert!(waits(slot.traced(&waker)).is_none());
+    drop(bench.registry.end_survey());
+    assert!(waits(slot.traced(&waker)).is_none());
 }
 
 #[test]
@@ -138,7 +162,7 @@ fn who_can_answer_is_asked() {
             Kind::Blocking => assert_eq!(slot.start_job(), Verdict::Poll),
             _ => assert_eq!(slot.attend(&alarm().1), Verdict::Poll),
         }
-        bench.registry.survey_all();
+        bench.registry.survey_all(later());
         assert_eq!(asked(&bench), usize::from(answers), "{kind:?} {marks}");
     }
 }
@@ -148,7 +172,7 @@ fn who_has_not_begun_answers_when_it_does() {
     let bench = Bench::new();
     let (slot, _) = bench.task(Kind::Async, 0);
     let (job, _) = bench.task(Kind::Callback, 0);
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     assert_eq!(asked(&bench), 2);
     // This one turns out to be a job, which cannot answer.
     assert_eq!(job.start_job(), Verdict::Poll);
@@ -162,10 +186,10 @@ fn who_has_not_begun_answers_when_it_does() {
 fn who_has_not_begun_is_not_begun_to_be_asked() {
     let bench = Bench::new();
     let (slot, _) = bench.task(Kind::Async, PROTECTED);
-    bench.registry.survey_stubborn(|_| true);
+    bench.registry.survey_stubborn(later(), |_| true);
     assert_eq!(asked(&bench), 0);
     // Nor where a survey is under way.
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     bench.registry.force(|_| true);
     assert_eq!(slot.attend(&alarm().1), Verdict::Drop);
     assert!(bench.registry.is_surveyed());
@@ -176,7 +200,7 @@ fn who_was_given_up_is_not_asked() {
     let bench = Bench::new();
     let (_stuck, _, _) = suspended(&bench, Kind::Async, 0);
     bench.registry.give_up(|_| true);
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     assert_eq!(asked(&bench), 0);
 }
 
@@ -185,7 +209,7 @@ fn who_ends_need_not_answer() {
     let bench = Bench::new();
     let [(one, _, _), (two, _, of_two), (three, three_id, of_three)] =
         [(); 3].map(|()| suspended(&bench, Kind::Async, 0));
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     // tokio drops it, say by `abort`.
     one.free();
     // It ends in the traced poll.
@@ -205,7 +229,7 @@ fn who_ends_need_not_answer() {
 fn who_is_in_a_slot_next_is_not_asked_for_the_one_before() {
     let bench = Bench::new();
     let (slot, _, _) = suspended(&bench, Kind::Async, 0);
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     slot.free();
     let (next, _, alarm) = suspended(&bench, Kind::Async, 0);
     assert!(std::ptr::eq(slot, next));
@@ -221,7 +245,7 @@ fn who_refuses_is_asked_as_it_is_ended() {
     let (plain, _, of_plain) = suspended(&bench, Kind::Async, 0);
     bench.cancel_all();
     // Nobody has polled the plain one since; it has not refused, and there is nothing to ask.
-    bench.registry.survey_stubborn(|_| true);
+    bench.registry.survey_stubborn(later(), |_| true);
     assert_eq!(asked(&bench), 1);
     assert_eq!(alarm.count(), 0, "it is about to be woken");
     bench.registry.force(|_| true);
@@ -246,7 +270,7 @@ fn who_ends_in_its_last_poll_has_not_refused() {
     let bench = Bench::new();
     let (slot, id, alarm) = suspended(&bench, Kind::Async, PROTECTED);
     bench.cancel_all();
-    bench.registry.survey_stubborn(|_| true);
+    bench.registry.survey_stubborn(later(), |_| true);
     bench.registry.force(|_| true);
     assert_eq!(poll(slot, &alarm), Verdict::TraceAndDrop);
     slot.settle(Outcome::Completed);
@@ -263,7 +287,7 @@ fn a_shield_keeps_nobody_from_answering() {
     let (slot, id, alarm) = suspended(&bench, Kind::Async, 0);
     let (scopes, shield) = slot.begin_shield(Location::caller());
     slot.cancel(id);
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     assert_eq!(poll(slot, &alarm), Verdict::Trace);
     slot.answer(Some(trace()));
     slot.end_shield(&scopes, shield);
@@ -279,7 +303,7 @@ fn a_bare_shield_is_asked_whatever_polls_it() {
     slot.follow(&of_second);
     slot.follow(&of_second);
     assert!(!slot.needs_attention());
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     assert_eq!((first.count(), second.count()), (0, 1));
     assert!(slot.needs_attention());
     assert_eq!(slot.is_surveyed(), Some(id));
@@ -288,14 +312,14 @@ fn a_bare_shield_is_asked_whatever_polls_it() {
     slot.answer_as(id, Some(trace()));
     assert!(bench.registry.trace_of(id).is_some());
     slot.follow(&of_second);
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     assert_eq!(second.count(), 2);
     // It ends in the traced poll, and the next one in its slot has not answered yet.
     assert_eq!(slot.is_surveyed(), Some(id));
     slot.free();
     let (next, next_id, alarm) = suspended(&bench, Kind::Async, 0);
     assert!(std::ptr::eq(slot, next));
-    bench.registry.survey_all();
+    bench.registry.survey_all(later());
     slot.answer_as(id, None);
     assert!(!bench.registry.is_surveyed());
     assert_eq!(poll(next, &alarm), Verdict::Trace);

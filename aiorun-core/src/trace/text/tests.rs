@@ -57,6 +57,27 @@ fn names_are_read_in_both_manglings() {
             "app::Server::call",
             true,
         ),
+        (
+            "app::closure::{closure#0}::{closure#1}::<i16, fn() -> u8>",
+            "app::closure",
+            true,
+        ),
+        // of a type that is at home elsewhere
+        (
+            "app::server::<impl app::Server<alloc::vec::Vec<u8>>>::run::{{closure}}",
+            "app::Server::run",
+            true,
+        ),
+        (
+            "app::far::<impl core::future::future::Future for app::near::Tick>::poll",
+            "app::near::Tick",
+            true,
+        ),
+        (
+            "app::far::<impl app::Service<<u8 as app::For>::It> for &app::Server>::call::{{closure}}",
+            "app::Server::call",
+            true,
+        ),
         // futures by hand
         (
             "<app::Tick as core::future::future::Future>::poll",
@@ -119,6 +140,12 @@ fn nonsense_is_no_reason_to_panic() {
         "<F as G>::h::{{closure}}",
         "{{closure}}",
         "ä<ö>ü",
+        "a::<impl ",
+        "a::<impl >",
+        "a::<impl  for >::b",
+        "::<>",
+        "->::<->",
+        "a>",
     ];
     for name in names {
         let _ = function(name);
@@ -334,6 +361,24 @@ at src/main.rs:10:5   app::main
     assert_eq!(shown(branches.clone()), tree);
     // In whatever order a `select!` has polled them.
     assert_eq!(shown(branches.into_iter().rev().collect()), tree);
+}
+
+#[test]
+fn of_a_long_recursion_both_ends_are_shown() {
+    let chain = |count| {
+        let frames: Vec<_> = (1..=count).map(|line| frame("app::down", line)).collect();
+        shown(vec![branch_of(&frames, "a::Sleep")])
+    };
+    let lines = |count| chain(count).lines().count();
+    assert_eq!(lines(64), 65);
+    assert_eq!(lines(65), 66);
+    assert_eq!(lines(100_000), 66);
+    let text = chain(100);
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[31].starts_with("at src/main.rs:32:5 "), "{text}");
+    assert_eq!(lines[32], "… 36 more …");
+    assert!(lines[33].starts_with("at src/main.rs:69:5 "), "{text}");
+    assert_eq!(lines[65], "awaiting a::Sleep");
 }
 
 #[test]

@@ -2,6 +2,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake};
+use std::time::Duration;
 
 use futures::task::AtomicWaker;
 
@@ -30,9 +31,22 @@ fn alarm() -> (Arc<Alarm>, Waker) {
 }
 
 fn traced(waker: &Waker, poll: impl FnOnce(&Waker)) -> Taken {
-    let traced = Traced::new(waker);
+    let traced = Traced::new(waker, Instant::now() + Duration::from_secs(600));
     poll(traced.waker());
-    traced.taken()
+    traced.taken().expect("there was time")
+}
+
+#[test]
+fn what_is_too_late_is_only_counted() {
+    let (_, waker) = alarm();
+    let none = |copies: usize| {
+        let traced = Traced::new(&waker, Instant::now());
+        let copies: Vec<_> = (0..copies).map(|_| traced.waker().clone()).collect();
+        assert!(copies.iter().all(|copy| copy.will_wake(&waker)));
+        traced.taken().map(|taken| taken.more)
+    };
+    assert_eq!(none(3), None, "nothing is known");
+    assert_eq!(none(0), Some(0), "there is nothing to know");
 }
 
 #[test]
