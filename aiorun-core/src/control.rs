@@ -28,6 +28,7 @@ use crate::hard_exit;
 use crate::log::{self, Line};
 use crate::output::{Origin, Problem, message};
 use crate::phase::{Action, Event, Phase, Step, Whose};
+use crate::registry::survey::Findings;
 use crate::registry::{Birth, Slot, Sort};
 use crate::report::{PhaseReport, Report, TaskCounts};
 use crate::reporter::{self, Message};
@@ -114,9 +115,18 @@ struct Control {
     sender: Option<i64>,
     /// Bare shields that had begun when the tasks were cancelled.
     shields: Vec<(&'static Slot, Id)>,
-    /// What force was used on, as it was then, and when that was.
-    forced: (Vec<TaskInfo>, Option<Instant>),
+    forced: Forced,
     record: Record,
+}
+
+/// What force was used on in this step.
+#[derive(Default)]
+struct Forced {
+    /// As they were then.
+    tasks: Vec<TaskInfo>,
+    at: Option<Instant>,
+    /// Where they were.
+    findings: Findings,
 }
 
 struct RunningHook {
@@ -263,7 +273,7 @@ impl Control {
             next_line: None,
             sender: None,
             shields: Vec::new(),
-            forced: (Vec::new(), None),
+            forced: Forced::default(),
             record: Record {
                 phases: vec![PhaseReport {
                     phase: Phase::Running,
@@ -654,14 +664,10 @@ impl Control {
             // A runtime that goes on without us is not closed under anybody's feet.
             Action::Seal if !self.run.owns_runtime => {}
             Action::Seal => self.run.registry.seal(),
-            Action::Force(step) => {
-                let applies = self.scope(step);
-                let registry = self.run.registry;
-                self.survey_stubborn(applies);
-                let forced = registry.force(|sort| applies(sort) && sort != Sort::Job);
-                self.forced = (forced, Some(Instant::now()));
-            }
+            Action::Force(step) => self.survey_limit(step),
             Action::GiveUp(step) => {
+                // It may be due still, where this thread had no time.
+                self.end_limit_survey();
                 let left = self.run.registry.give_up(self.scope(step));
                 if step == Step::Hook {
                     self.close_hook(true);
@@ -837,11 +843,8 @@ impl Control {
             trace: None,
             end,
         };
-        // A survey for somebody else may have found it, when it was fine.
-        if report.end == HookEnd::TimedOut
-            && let Some(id) = hook.id
-        {
-            report.trace = self.run.registry.trace_of(id);
+        if let Some(id) = hook.id {
+            report.trace = self.forced.findings.trace_of(id);
         }
         if !report.is_success() {
             self.blame(Blame::Hook(report.clone()));
@@ -855,8 +858,12 @@ impl Control {
         // Sets, for there may be a million of them.
         let ended: HashSet<Id> = self.run.registry.take_refused().into_iter().collect();
         let still_there: HashSet<Id> = left.iter().map(|task| task.id).collect();
-        let findings = self.run.registry.end_survey();
-        let (mut refused, at) = std::mem::take(&mut self.forced);
+        self.surveys.drop_limit();
+        let Forced {
+            tasks: mut refused,
+            at,
+            findings,
+        } = std::mem::take(&mut self.forced);
         refused.retain(|task| ended.contains(&task.id) && !still_there.contains(&task.id));
         // As old as the others in the list.
         let since = at.map_or(Duration::ZERO, |at| at.elapsed());
@@ -866,13 +873,8 @@ impl Control {
         let (jobs, mut tasks): (Vec<_>, Vec<_>) = left
             .into_iter()
             .partition(|task| task.kind == Kind::Blocking);
+        refused.append(&mut tasks);
         findings.add_to(&mut refused);
-        findings.add_to(&mut tasks);
-        for task in &mut tasks {
-            // A shield in a task that is not ours cannot be ended by us, so it says nothing of it.
-            task.unresponsive |= !task.bare_shield;
-        }
-        refused.extend(tasks);
         // A hook is reported as one.
         refused.retain(|task| task.kind != Kind::Hook);
         if !refused.is_empty() {
@@ -885,6 +887,16 @@ impl Control {
             self.say(Line::Abandoned(jobs.clone()));
             self.record.abandoned.extend(jobs);
         }
+    }
+
+    fn use_force(&mut self, step: Step, findings: Findings) {
+        let applies = self.scope(step);
+        let registry = self.run.registry;
+        self.forced = Forced {
+            tasks: registry.force(|sort| applies(sort) && sort != Sort::Job),
+            at: Some(Instant::now()),
+            findings,
+        };
     }
 
     fn close(&mut self, most: Duration) {

@@ -74,6 +74,13 @@ fn line(stderr: &mut Writer, task: &Glance<'_>) -> std::fmt::Result {
     )?;
     match task.thread {
         0 => stderr.write_str("\n"),
-        thread => thread::with_name(thread, |name| writeln!(stderr, ", running on {name}")),
+        thread => {
+            let doing = if task.dropping {
+                "in a destructor"
+            } else {
+                "running"
+            };
+            thread::with_name(thread, |name| writeln!(stderr, ", {doing} on {name}"))
+        }
     }
 }

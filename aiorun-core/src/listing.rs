@@ -4,15 +4,16 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
+use std::time::Duration;
 
-use crate::task::{Condition, Kind, Label, Spawned, State, TaskInfo};
+use crate::task::{Condition, Id, Kind, Label, Spawned, State, TaskInfo};
 use crate::text::{Printable, Short};
 use crate::trace::InList;
 
 /// How many entries a line of the log has.
 const MOST_ENTRIES: usize = 10;
 /// Where what belongs to an entry begins.
-pub(crate) const INDENT: &str = "            ";
+pub(crate) const INDENT: &str = "                ";
 /// How many names an entry has.
 const MOST_NAMES: usize = 3;
 
@@ -53,14 +54,18 @@ impl<'a> Listing<'a> {
 
 impl fmt::Display for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = entries(self.tasks, self.looks_up);
-        for entry in entries.iter().take(self.most) {
-            entry.show(f)?;
+        let mut entries = entries(self.tasks, self.looks_up);
+        let mut left = 0;
+        if entries.len() > self.most {
+            // Who may be the cause is not to be among those left out, rather who suffers from it.
+            entries.sort_by_key(Entry::guilt);
+            left = entries.drain(self.most..).map(|it| it.tasks.len()).sum();
+            entries.sort_unstable_by_key(Entry::age);
         }
-        let left = entries.iter().skip(self.most);
-        match left.map(|entry| entry.tasks.len()).sum::<usize>() {
+        entries.iter().try_for_each(|entry| entry.show(f))?;
+        match left {
             0 => Ok(()),
-            more => write!(f, "\n{:>8}  and {more} more", ""),
+            more => write!(f, "\n{INDENT:.14}and {more} more"),
         }
     }
 }
@@ -69,8 +74,16 @@ impl fmt::Display for Listing<'_> {
 struct Entry<'a> {
     tasks: Vec<&'a TaskInfo>,
     trace: Option<InList<'a>>,
-    /// How many of them have that trace, where the others were not asked.
-    traced: usize,
+    asked: Asked,
+}
+
+/// Of those in an entry, who was asked where they wait.
+enum Asked {
+    AllOrNobody,
+    /// That many, and the others are presumed to be there too.
+    Some(usize),
+    /// Others that are like them.
+    Others,
 }
 
 /// What tasks in one entry have in common, but for the trace.
@@ -78,9 +91,16 @@ struct Entry<'a> {
 struct Likeness<'a> {
     kind: Kind,
     location: &'static Location<'static>,
-    state: &'a State,
+    state: LikeState<'a>,
     marks: [bool; 5],
     places: [Option<&'static Location<'static>>; 3],
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum LikeState<'a> {
+    /// Wherever it runs.
+    RunningJob,
+    Same(&'a State),
 }
 
 impl<'a> Likeness<'a> {
@@ -88,7 +108,11 @@ impl<'a> Likeness<'a> {
         Self {
             kind: task.kind,
             location: task.location,
-            state: &task.state,
+            state: match (&task.state, task.kind) {
+                // A pool has hundreds of threads.
+                (State::Running { .. }, Kind::Blocking) => LikeState::RunningJob,
+                (state, _) => LikeState::Same(state),
+            },
             marks: [
                 task.protected,
                 task.cooperative,
@@ -115,7 +139,7 @@ fn entries(tasks: &[TaskInfo], looks_up: bool) -> Vec<Entry<'_>> {
         .into_iter()
         .flat_map(|crowd| by_trace(crowd, looks_up))
         .collect();
-    entries.sort_unstable_by_key(|entry| (Reverse(entry.tasks[0].age), entry.tasks[0].id));
+    entries.sort_unstable_by_key(Entry::age);
     entries
 }
 
@@ -133,50 +157,84 @@ fn by_trace(crowd: Vec<&TaskInfo>, looks_up: bool) -> Vec<Entry<'_>> {
         match entries.iter_mut().find(|entry| entry.trace == trace) {
             Some(entry) => {
                 entry.tasks.push(task);
-                entry.traced += 1;
             }
             None => entries.push(Entry {
                 tasks: vec![task],
                 trace,
-                traced: 1,
+                asked: Asked::AllOrNobody,
             }),
         }
     }
+    if untraced.is_empty() {
+        return entries;
+    }
     match &mut entries[..] {
         [only] => {
+            only.asked = Asked::Some(only.tasks.len());
             only.tasks.extend(untraced);
             only.tasks
                 .sort_unstable_by_key(|task| (Reverse(task.age), task.id));
         }
-        _ if untraced.is_empty() => {}
-        _ => entries.push(Entry {
-            tasks: untraced,
-            trace: None,
-            traced: 0,
-        }),
+        others => {
+            let asked = if others.is_empty() {
+                Asked::AllOrNobody
+            } else {
+                Asked::Others
+            };
+            entries.push(Entry {
+                tasks: untraced,
+                trace: None,
+                asked,
+            });
+        }
     }
     entries
 }
 
 impl Entry<'_> {
+    /// For the order of a list.
+    fn age(&self) -> (Reverse<Duration>, Id) {
+        (Reverse(self.tasks[0].age), self.tasks[0].id)
+    }
+
+    /// Low for who may hold up others, high for who is held up.
+    fn guilt(&self) -> u8 {
+        let oldest = self.tasks[0];
+        match (oldest.unresponsive, &oldest.state) {
+            (true, State::Running { .. }) => 0,
+            (true, _) => 2,
+            (false, _) => 1,
+        }
+    }
+
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [oldest, others @ ..] = &self.tasks[..] else {
             return Ok(());
         };
         let (place, condition) = (Spawned(oldest), Condition(oldest));
-        write!(f, "\n{:>8}  ", Short(oldest.age))?;
+        write!(f, "\n{:>8} old  ", Short(oldest.age))?;
         match others.last() {
             None => write!(f, "{}{place}, {condition}", oldest.label())?,
             Some(youngest) => {
                 let crowd = Crowd(self.tasks.len(), oldest.label());
                 write!(f, "{crowd}{place}, {condition}")?;
-                self.names(f)?;
-                write!(f, "\n{INDENT}the youngest {}", Short(youngest.age))?;
-                if self.traced > 0 && self.traced < self.tasks.len() {
-                    write!(f, ", {} of them asked where they wait", self.traced)?;
+                if others.iter().any(|task| task.state != oldest.state) {
+                    f.write_str(" and others")?;
                 }
+                self.names(f)?;
+                write!(f, "\n{INDENT}the youngest {} old", Short(youngest.age))?;
             }
         }
+        match self.asked {
+            Asked::Some(asked) => {
+                write!(
+                    f,
+                    "\n{INDENT}{asked} of them asked where they wait, all of those here:"
+                )
+            }
+            Asked::Others => write!(f, "\n{INDENT}not asked where they wait"),
+            Asked::AllOrNobody => Ok(()),
+        }?;
         match &self.trace {
             Some(trace) => write!(f, "{trace}"),
             None => Ok(()),

@@ -107,6 +107,8 @@ pub(crate) const BARE_SHIELD: u32 = 1 << 20;
 const JOB: u32 = 1 << 21;
 /// Somebody holds, or held, a cancellation that it received.
 const RECEIVED: u32 = 1 << 22;
+/// Its future is being dropped before it was done.
+const DROPPING: u32 = 1 << 23;
 
 const KIND_SHIFT: u32 = 16;
 const KIND_MASK: u32 = 0b111 << KIND_SHIFT;
@@ -204,8 +206,9 @@ pub(crate) struct Glance<'a> {
     pub(crate) label: Label<'a>,
     pub(crate) location: Place,
     pub(crate) age: Duration,
-    /// The number of the thread that polls it, or 0.
+    /// The number of the thread that polls or drops it, or 0.
     pub(crate) thread: u32,
+    pub(crate) dropping: bool,
 }
 
 /// The place of one task.
@@ -241,8 +244,6 @@ pub(crate) enum Verdict {
     /// As `Poll`, and [`Slot::answer`] where it is suspended.
     Trace,
     Drop,
-    /// As `Trace`, and if it is suspended still, [`Slot::give_in`] and drop it.
-    TraceAndDrop,
     /// Neither: it is about to be woken.
     Wait,
 }
@@ -316,16 +317,10 @@ impl Slot {
         let traced = flags & TRACE != 0;
         let mut next = flags & !(NEW | REARM | TRACE);
         let verdict = if flags & FORCE != 0 {
-            if may_be_cut(&body, flags) {
-                Verdict::Drop
-            } else if traced && flags & NEW == 0 {
-                // One more poll, which this one must not end.
-                next &= !FORCE;
-                Verdict::TraceAndDrop
-            } else {
+            if !may_be_cut(&body, flags) {
                 next = self.refuse(&body, next);
-                Verdict::Drop
             }
+            Verdict::Drop
         } else if flags & CANCEL == 0 {
             Verdict::Poll
         } else if self.registry.is_sweeping() {
@@ -373,14 +368,6 @@ impl Slot {
         verdict
     }
 
-    /// Force was used on the task, and it is suspended still.
-    pub(crate) fn give_in(&self) {
-        let body = lock(&self.body);
-        let flags = self.flags.load(Relaxed);
-        let next = self.refuse(&body, flags);
-        self.flags.store(next, Release);
-    }
-
     /// For a job, at its start: whether it was cancelled while it was queued.
     pub(crate) fn start_job(&self) -> Verdict {
         let body = lock(&self.body);
@@ -414,6 +401,11 @@ impl Slot {
     /// Notes which thread is polling the task.
     pub(crate) fn enter(&self, thread: u32) {
         self.running.store(thread, Relaxed);
+    }
+
+    /// Notes that a destructor runs, and not a poll.
+    pub(crate) fn drops(&self) {
+        self.flags.fetch_or(DROPPING, Relaxed);
     }
 
     /// Notes that the poll is over.
@@ -575,6 +567,7 @@ impl Slot {
             location: body.location,
             age: Duration::from_micros(now.saturating_sub(body.born)),
             thread: self.running.load(Relaxed),
+            dropping: flags & DROPPING != 0,
         })
     }
 
@@ -590,6 +583,7 @@ impl Slot {
             0 => State::Suspended,
             thread => State::Running {
                 thread: thread::name(thread),
+                dropping: flags & DROPPING != 0,
             },
         };
         let places = body.scopes.as_ref().map(|scopes| scopes.places());
@@ -613,7 +607,8 @@ impl Slot {
             asked,
             shielded: shielded.or(bare_shield.then_some(body.location)),
             trace: None,
-            unresponsive: false,
+            // A shield in a task that is not ours cannot be ended by us, so it says nothing of it.
+            unresponsive: flags & GIVEN_UP != 0 && kind != Kind::Blocking && !bare_shield,
             bare_shield,
         })
     }

@@ -189,9 +189,10 @@ impl Serialize for State {
             Self::Suspended => to.serialize_str("suspended"),
             Self::Cancelling => to.serialize_str("cancelling"),
             Self::Finished => to.serialize_str("finished"),
-            Self::Running { thread } => {
-                let mut fields = to.serialize_struct_variant("State", 0, "running", 1)?;
+            Self::Running { thread, dropping } => {
+                let mut fields = to.serialize_struct_variant("State", 0, "running", 2)?;
                 fields.serialize_field("thread", thread)?;
+                fields.serialize_field("dropping", dropping)?;
                 fields.end()
             }
         }

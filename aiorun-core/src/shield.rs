@@ -183,7 +183,7 @@ impl<F: Future> Shield<F> {
     /// suspended.
     #[cold]
     fn poll_traced(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slot: &'static Slot,
         id: Id,
@@ -198,9 +198,8 @@ impl<F: Future> Shield<F> {
         }
 
         let mut answer = Answer(slot, id, None);
-        let traced = slot.traced(cx.waker());
-        let polled = self.poll(&mut Context::from_waker(traced.waker()));
-        answer.2 = Trace::of_poll(&polled, traced);
+        let polled;
+        (polled, answer.2) = slot.poll_traced(cx.waker(), |cx| self.as_mut().poll(cx));
         polled
     }
 }

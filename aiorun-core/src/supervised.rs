@@ -17,7 +17,6 @@ use crate::registry::{Outcome, Slot, Verdict};
 use crate::run::{Command, MainEnd};
 use crate::supervisor::Payload;
 use crate::thread;
-use crate::trace::Trace;
 
 pin_project! {
     /// A future with a place in the registry. `E` says what its end means.
@@ -34,11 +33,18 @@ pin_project! {
         /// tokio drops a task that did not end by itself: after `abort`, or with its runtime.
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
+            if this.future.is_none() {
+                return;
+            }
             let slot = this.place.0;
+            slot.drops();
+            // On this thread; and yet its destructors are not those of a task that is polled.
+            slot.enter(thread::number());
             if let Err(payload) = discard(this.future) {
                 slot.settle(Outcome::Panicked);
                 report(slot, &*payload);
             }
+            slot.leave();
         }
     }
 }
@@ -104,9 +110,7 @@ impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
                 Verdict::Poll => {}
                 Verdict::Wait => return Poll::Pending,
                 Verdict::Drop => return Poll::Ready(self.cut()),
-                verdict @ (Verdict::Trace | Verdict::TraceAndDrop) => {
-                    return self.poll_traced(cx, verdict);
-                }
+                Verdict::Trace => return self.poll_traced(cx),
             }
         }
         let mut this = self.project();
@@ -139,19 +143,10 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
     /// By `poll` itself: otherwise all that a future compiles to would be there twice.
     #[cold]
     #[inline(never)]
-    fn poll_traced(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        verdict: Verdict,
-    ) -> Poll<Output<F::Output>> {
+    fn poll_traced(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
         let slot = self.place.0;
-        let traced = slot.traced(cx.waker());
-        let polled = self.as_mut().poll(&mut Context::from_waker(traced.waker()));
-        slot.answer(Trace::of_poll(&polled, traced));
-        if verdict == Verdict::TraceAndDrop && polled.is_pending() {
-            slot.give_in();
-            return Poll::Ready(self.cut());
-        }
+        let (polled, trace) = slot.poll_traced(cx.waker(), |cx| self.as_mut().poll(cx));
+        slot.answer(trace);
         polled
     }
 
@@ -160,6 +155,7 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
     fn cut(self: Pin<&mut Self>) -> Output<F::Output> {
         let this = self.project();
         let slot = this.place.0;
+        slot.drops();
         let _running = Running::new(slot);
         match discard(this.future) {
             Ok(()) => Output::Cancelled,

@@ -126,6 +126,8 @@ pub enum State {
     Running {
         /// The name of the thread.
         thread: String,
+        /// Whether it is being dropped before it was done, and so is in a destructor.
+        dropping: bool,
     },
     /// Waiting at an await, after its cancellation was requested.
     Cancelling,
@@ -138,7 +140,14 @@ impl fmt::Display for State {
         match self {
             Self::NotStarted => f.write_str("not started"),
             Self::Suspended => f.write_str("suspended"),
-            Self::Running { thread } => write!(f, "running on {}", Printable(thread)),
+            Self::Running { thread, dropping } => {
+                let doing = if *dropping {
+                    "in a destructor"
+                } else {
+                    "running"
+                };
+                write!(f, "{doing} on {}", Printable(thread))
+            }
             Self::Cancelling => f.write_str("cancelling"),
             Self::Finished => f.write_str("finished"),
         }
@@ -285,6 +294,9 @@ impl fmt::Display for Condition<'_> {
         if task.cooperative {
             f.write_str("cooperative, ")?;
         }
+        if task.critical {
+            f.write_str("critical, ")?;
+        }
         match (task.kind, &task.state) {
             (Kind::Blocking, State::NotStarted) => f.write_str("queued"),
             (_, state @ State::Running { .. }) if task.unresponsive => {
@@ -293,7 +305,7 @@ impl fmt::Display for Condition<'_> {
             (_, state) => state.fmt(f),
         }?;
         if task.unresponsive && !matches!(task.state, State::Running { .. }) {
-            f.write_str(", woken and not polled for want of a free thread")?;
+            f.write_str(", ready, but no thread was free to poll it")?;
         }
         let places = [
             ("caught", task.caught),

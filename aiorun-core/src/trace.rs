@@ -11,10 +11,9 @@ use std::backtrace::Backtrace;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use self::waker::{Taken, Traced};
+use self::waker::Taken;
 use crate::listing::INDENT;
 use crate::thread::Helper;
 
@@ -75,8 +74,12 @@ pub struct Branch {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Frame {
-    /// The path of the function, or of the type whose `poll` it is.
+    /// The path of the function, or of the type whose `poll` it is. Where the debug information has
+    /// lines only, that is not known of a function that was inlined: then the sort of function it is,
+    /// as `async fn`.
     pub function: String,
+    /// The package from a registry that it belongs to. `None` for the program's own.
+    pub package: Option<String>,
     /// The source file, as the debug information has it.
     pub file: Option<String>,
     /// The line of the await, counted from 1.
@@ -86,12 +89,6 @@ pub struct Frame {
 }
 
 impl Trace {
-    /// Where a task is after a poll with a traced waker, unless it is done.
-    pub(crate) fn of_poll<T>(polled: &Poll<T>, traced: Traced) -> Option<Self> {
-        let taken = polled.is_pending().then(|| traced.taken());
-        taken.flatten().map(Self::new)
-    }
-
     pub(crate) fn new(taken: Taken) -> Self {
         Self(Arc::new(Inner {
             taken,

@@ -544,7 +544,7 @@ fn when_all_is_stuck_there_is_a_dump_without_traces() {
             assert!(find(&dump, "stuck").unresponsive);
             let text = dump.to_string();
             assert!(
-                text.contains("woken and not polled for want of a free thread"),
+                text.contains("ready, but no thread was free to poll it"),
                 "{text}"
             );
             // It has got over it.

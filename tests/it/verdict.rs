@@ -120,10 +120,7 @@ fn one_that_is_stuck_names_the_thread_and_the_others() {
         );
         has(
             &verdict,
-            &[
-                "task `reader`",
-                "woken and not polled for want of a free thread",
-            ],
+            &["task `reader`", "ready, but no thread was free to poll it"],
         );
     }
 }

@@ -87,7 +87,7 @@ fn obstacles(cases: &mut Cases) {
             let mut child = program.start_ready();
             child.signal_until_it_says(Signal::USR1, "`hog` spawned at tests/process/dump.rs:");
             child.wait_for("stuck, running on main (thread ");
-            child.wait_for("woken and not polled for want of a free thread");
+            child.wait_for("ready, but no thread was free to poll it");
             child.signal(Signal::KILL);
         },
     );

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::Control;
 use crate::dump::Printer;
 use crate::log::Line;
-use crate::registry::Sort;
+use crate::phase::Step;
 use crate::registry::survey::Findings;
 use crate::run::Caller;
 use crate::sync::lock_std as lock;
@@ -26,8 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long before a limit everything is made ready to tell where those are that will not make it.
 const LEAD: Duration = Duration::from_secs(2);
-/// How long to wait to be told what takes a moment.
-const AT_ONCE: Duration = Duration::from_millis(100);
 /// With less than that nothing is read before: it might not be done in time, and be in the way.
 const LEAST_LEAD: Duration = Duration::from_millis(500);
 
@@ -59,17 +57,33 @@ pub(super) struct Surveys {
     limit: Option<Duration>,
     /// When it will be near enough to prepare for it, if nobody has yet.
     prepare_at: Option<Instant>,
+    /// The survey of those that a limit is about to end.
+    at_limit: Option<AtLimit>,
+}
+
+/// A limit has passed, and force is used when this is over.
+struct AtLimit {
+    step: Step,
+    /// What is left after that is for the end.
+    until: Instant,
+    asked: bool,
 }
 
 impl Surveys {
     /// When there is something to do.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        let times = [self.until(), self.patient, self.prepare_at];
+        let at_limit = self.at_limit.as_ref().map(|limit| limit.until);
+        let times = [self.until(), self.patient, self.prepare_at, at_limit];
         times.into_iter().flatten().min()
     }
 
     fn until(&self) -> Option<Instant> {
         self.under_way.as_ref().map(|(_, until)| *until)
+    }
+
+    /// The step has ended by itself: there is nobody left to be ended.
+    pub(super) fn drop_limit(&mut self) {
+        self.at_limit = None;
     }
 
     pub(super) fn into_printer(self) -> Option<Printer> {
@@ -98,6 +112,7 @@ impl Control {
 
     /// Ends a survey that is over and begins one that is wanted.
     pub(super) fn check_survey(&mut self) {
+        self.check_limit_survey();
         let now = Instant::now();
         let over = |until: Instant| until <= now || self.run.registry.is_surveyed();
         if self.surveys.until().is_some_and(over) {
@@ -141,26 +156,44 @@ impl Control {
         }
     }
 
-    /// Asks those that are about to be ended by force, who have until then to end.
-    pub(super) fn survey_stubborn(&mut self, applies: impl Fn(Sort) -> bool) {
-        /// What is left of the time for a question. The rest is for the end.
-        fn half(until: Instant) -> Instant {
-            let now = Instant::now();
-            now + until.saturating_duration_since(now) / 2
-        }
+    /// A limit has passed. Those that will not make it are asked where they are, all before the first
+    /// is ended: what one gives back as it ends sets others free.
+    pub(super) fn survey_limit(&mut self, step: Step) {
         self.end_survey();
         let grace = lock(&self.run.machine).deadline();
-        let Some(until) = grace.and_then(|at| self.run.started.checked_add(at)) else {
+        let grace = grace.and_then(|at| self.run.started.checked_add(at));
+        let now = Instant::now();
+        let left = grace.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        self.surveys.at_limit = Some(AtLimit {
+            step,
+            until: now + left / 2,
+            asked: false,
+        });
+        self.probe(false);
+        self.check_limit_survey();
+    }
+
+    fn check_limit_survey(&mut self) {
+        let is_probing = self.surveys.is_probing();
+        let Some(limit) = &mut self.surveys.at_limit else {
             return;
         };
-        let can_be_asked = !self.surveys.is_probing() && {
-            self.probe(false);
-            let probe = self.surveys.probe.as_ref();
-            // The one thing that we stand still for.
-            probe.is_none_or(|probe| probe.ends_by(half(until).min(Instant::now() + AT_ONCE)))
-        };
-        if can_be_asked {
-            self.run.registry.survey_stubborn(half(until), applies);
+        let over = limit.until <= Instant::now();
+        if !limit.asked && !is_probing && !over {
+            limit.asked = true;
+            let (step, until) = (limit.step, limit.until);
+            self.run.registry.survey_stubborn(until, self.scope(step));
+        }
+        let asked = self.surveys.at_limit.as_ref().is_some_and(|it| it.asked);
+        if over || asked && self.run.registry.is_surveyed() {
+            self.end_limit_survey();
+        }
+    }
+
+    pub(super) fn end_limit_survey(&mut self) {
+        if let Some(AtLimit { step, .. }) = self.surveys.at_limit.take() {
+            let findings = self.run.registry.end_survey();
+            self.use_force(step, findings);
         }
     }
 

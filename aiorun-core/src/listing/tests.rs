@@ -30,7 +30,7 @@ fn one_is_a_line() {
     assert_eq!(
         shown(vec![one]),
         [format!(
-            "  1m 15s  task `ingest` spawned at {place}, suspended"
+            "  1m 15s old  task `ingest` spawned at {place}, suspended"
         )]
     );
     assert_eq!(shown(Vec::new()), [""; 0]);
@@ -39,7 +39,7 @@ fn one_is_a_line() {
 #[test]
 fn the_oldest_is_first() {
     let lines = shown(vec![task("young", 1), task("old", 100), task("middle", 50)]);
-    let names: Vec<_> = lines.iter().map(|line| &line[10..20]).collect();
+    let names: Vec<_> = lines.iter().map(|line| &line[14..24]).collect();
     assert_eq!(names, ["task `old`", "task `midd", "task `youn"]);
 }
 
@@ -53,20 +53,23 @@ fn those_that_are_alike_are_one_entry() {
     assert_eq!(
         lines,
         [
-            format!("    5.0s  5 tasks spawned at {place}, suspended"),
-            "            `c 5`, `c 4`, `c 3`, …".into(),
-            "            the youngest 1.0s".into(),
+            format!("    5.0s old  5 tasks spawned at {place}, suspended"),
+            "                `c 5`, `c 4`, `c 3`, …".into(),
+            "                the youngest 1.0s old".into(),
         ]
     );
     // What makes a difference to a reader makes one here.
     tasks[0].protected = true;
     tasks[1].shielded = Some(Location::caller());
-    tasks[2].state = State::Running { thread: "a".into() };
+    tasks[2].state = State::Running {
+        thread: "a".into(),
+        dropping: true,
+    };
     tasks[3].unresponsive = true;
     let lines = shown(tasks);
     assert_eq!(lines.len(), 5, "{lines:#?}");
-    assert!(lines[1].ends_with("woken and not polled for want of a free thread"));
-    assert!(lines[2].ends_with("running on a"));
+    assert!(lines[1].ends_with("ready, but no thread was free to poll it"));
+    assert!(lines[2].ends_with("in a destructor on a"));
 }
 
 #[test]
@@ -81,8 +84,8 @@ fn those_without_names_are_counted() {
     assert_eq!(
         shown(tasks),
         [
-            format!("    2.0s  3 blocking jobs spawned at {place}, suspended"),
-            "            the youngest 0ms".into(),
+            format!("    2.0s old  3 blocking jobs spawned at {place}, suspended"),
+            "                the youngest 0ms old".into(),
         ]
     );
     let shields = (0..2).map(|age| TaskInfo {
@@ -134,7 +137,7 @@ fn who_was_not_asked_is_with_those_who_were_if_they_agree() {
     };
     let lines = crowd(true);
     assert!(lines[0].contains("10 tasks"), "{lines:#?}");
-    assert!(lines[2].ends_with("the youngest 0ms, 2 of them asked where they wait"));
+    assert!(lines[3].ends_with("2 of them asked where they wait, all of those here:"));
     let lines = crowd(false);
     let heads: Vec<_> = lines
         .iter()
@@ -142,6 +145,10 @@ fn who_was_not_asked_is_with_those_who_were_if_they_agree() {
         .collect();
     assert_eq!(heads.len(), 3, "{lines:#?}");
     assert!(heads[0].contains("8 tasks"), "{lines:#?}");
+    assert!(
+        lines[3].ends_with("  not asked where they wait"),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -150,13 +157,21 @@ fn a_list_in_the_log_has_an_end() {
         let mut one = task("x", 100 - number);
         one.state = State::Running {
             thread: number.to_string(),
+            dropping: false,
         };
         one
     });
-    let tasks: Vec<_> = kinds.collect();
+    let mut tasks: Vec<_> = kinds.collect();
+    // The culprit is young, and who waits for a free thread is old.
+    tasks[24].unresponsive = true;
+    tasks[0].unresponsive = true;
+    tasks[0].state = State::Suspended;
     let text = Listing::some(&tasks).to_string();
     assert_eq!(text.lines().count(), 1 + 10 + 1);
-    assert!(text.ends_with("\n          and 15 more"), "{text}");
+    assert!(text.ends_with("\n              and 15 more"), "{text}");
+    let ages: Vec<_> = text.lines().skip(1).map(|line| &line[..8]).collect();
+    assert_eq!(ages[0], "  1m 39s", "{text}");
+    assert_eq!(ages[9], "  1m 16s", "{text}");
 }
 
 #[test]
@@ -168,11 +183,33 @@ fn who_cannot_wait_does_not_look_anything_up() {
     }];
     let hasty = Listing::some(&tasks).at_once().to_string();
     assert!(
-        hasty.ends_with("\n            its trace could not be read in time"),
+        hasty.ends_with("\n                its trace could not be read in time"),
         "{hasty}"
     );
     assert!(unread.in_list(false) == InList::Unread);
     unread.branches();
     let text = Listing::some(&tasks).at_once().to_string();
-    assert!(text.ends_with(&format!("\n            {unread}")), "{text}");
+    assert!(
+        text.ends_with(&format!("\n                {unread}")),
+        "{text}"
+    );
+}
+
+#[test]
+fn jobs_are_alike_on_whatever_thread_they_run() {
+    let jobs = (0..3).map(|number: u64| TaskInfo {
+        name: None,
+        kind: Kind::Blocking,
+        state: State::Running {
+            thread: format!("pool-{number}"),
+            dropping: false,
+        },
+        ..task("", number)
+    });
+    let lines = shown(jobs.collect());
+    assert!(lines[0].contains("3 blocking jobs"), "{lines:#?}");
+    assert!(
+        lines[0].ends_with("running on pool-2 and others"),
+        "{lines:#?}"
+    );
 }

@@ -282,7 +282,7 @@ impl Task {
                 Verdict::Drop => return End::Dropped,
                 Verdict::Poll if catch.fires() => return End::Caught,
                 Verdict::Poll | Verdict::Wait => {}
-                Verdict::Trace | Verdict::TraceAndDrop => unreachable!("nobody asks"),
+                Verdict::Trace => unreachable!("nobody asks"),
             }
         }
         End::Suspended

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::{Body, GIVEN_UP, JOB, NEW, REARM, Registry, Slot, Sort, TRACE, kind_of, may_be_cut};
@@ -56,16 +56,34 @@ impl Findings {
     /// Notes with each task what it has said.
     pub(crate) fn add_to(&self, tasks: &mut [TaskInfo]) {
         for task in tasks {
-            task.trace = self.found.get(&task.id).cloned();
-            task.unresponsive = self.silent.contains(&task.id);
+            task.trace = self.trace_of(task.id);
+            task.unresponsive |= self.silent.contains(&task.id);
         }
+    }
+
+    pub(crate) fn trace_of(&self, id: Id) -> Option<Trace> {
+        self.found.get(&id).cloned()
     }
 }
 
 impl Registry {
     /// Asks those tasks that are there and awaited where they are suspended.
     pub(crate) fn survey_all(&self, until: Instant) {
-        for slot in self.survey(until, |_, _| true) {
+        self.survey(until, |_, _| true);
+    }
+
+    /// Asks those that will be refused if they are ended by force.
+    pub(crate) fn survey_stubborn(&self, until: Instant, applies: impl Fn(Sort) -> bool) {
+        self.survey(until, |body, flags| {
+            applies(Sort::of(flags)) && flags & NEW == 0 && !may_be_cut(body, flags)
+        });
+    }
+
+    fn survey(&self, until: Instant, applies: impl Fn(&Body, u32) -> bool) {
+        drop(self.end_survey());
+        lock_std(&self.survey).until = Some(until);
+        // All are marked before the first answers: what one does then is news to the others.
+        for slot in self.mark(applies) {
             let mut body = lock(&slot.body);
             // Whoever has answered meanwhile would not put it back.
             if slot.flags.load(Relaxed) & TRACE == 0 {
@@ -79,18 +97,8 @@ impl Registry {
         }
     }
 
-    /// Asks those that would be refused if they were ended by force, which is to follow and to wake
-    /// them.
-    pub(crate) fn survey_stubborn(&self, until: Instant, applies: impl Fn(Sort) -> bool) {
-        self.survey(until, |body, flags| {
-            applies(Sort::of(flags)) && flags & NEW == 0 && !may_be_cut(body, flags)
-        });
-    }
-
     /// Marks those who are asked.
-    fn survey(&self, until: Instant, applies: impl Fn(&Body, u32) -> bool) -> Vec<&'static Slot> {
-        drop(self.end_survey());
-        lock_std(&self.survey).until = Some(until);
+    fn mark(&self, applies: impl Fn(&Body, u32) -> bool) -> Vec<&'static Slot> {
         let candidates = self.slots().filter_map(|slot| {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
@@ -105,11 +113,6 @@ impl Registry {
     /// Whether all who were asked have answered, or are gone.
     pub(crate) fn is_surveyed(&self) -> bool {
         lock_std(&self.survey).waiting.is_empty()
-    }
-
-    /// What one of them has answered so far.
-    pub(crate) fn trace_of(&self, id: Id) -> Option<Trace> {
-        lock_std(&self.survey).found.get(&id).cloned()
     }
 
     /// Ends the survey: who has not answered need not any more.
@@ -162,11 +165,33 @@ impl Slot {
         false
     }
 
-    /// The waker for a poll that answers, in place of `waker`.
-    pub(crate) fn traced(&self, waker: &Waker) -> Traced {
+    /// Polls to answer where it is suspended, if it is.
+    pub(crate) fn poll_traced<T>(
+        &self,
+        waker: &Waker,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> (Poll<T>, Option<Trace>) {
         let until = lock_std(&self.registry.survey).until;
         // Where the survey is over, there is no time left for it.
-        Traced::new(waker, until.unwrap_or_else(Instant::now))
+        let until = until.unwrap_or_else(Instant::now);
+        let mut poll = || {
+            let traced = Traced::new(waker, until);
+            let polled = poll(&mut Context::from_waker(traced.waker()));
+            let taken = polled.is_pending().then(|| traced.taken()).flatten();
+            (polled, taken)
+        };
+        let (polled, taken) = poll();
+        match taken {
+            None => (polled, None),
+            // There may be awaits among them that it has left since, in the same poll.
+            Some(first) if first.count() > 1 => {
+                let (polled, taken) = poll();
+                let again = taken.filter(|taken| taken.count() > 0).unwrap_or(first);
+                let trace = polled.is_pending().then(|| Trace::new(again));
+                (polled, trace)
+            }
+            Some(taken) => (polled, Some(Trace::new(taken))),
+        }
     }
 
     /// For a bare shield: whether it is asked now, and so has to answer by this name.

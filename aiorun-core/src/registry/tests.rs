@@ -404,12 +404,13 @@ fn what_a_slot_tells() {
     slot.leave();
     assert_eq!(info().state, State::Suspended);
     slot.enter(thread::number());
-    assert_eq!(
-        info().state,
-        State::Running {
-            thread: thread::name(thread::number())
-        }
-    );
+    let here = |dropping| State::Running {
+        thread: thread::name(thread::number()),
+        dropping,
+    };
+    assert_eq!(info().state, here(false));
+    slot.drops();
+    assert_eq!(info().state, here(true));
     slot.leave();
     slot.cancel(origin.id);
     assert_eq!(info().state, State::Cancelling);

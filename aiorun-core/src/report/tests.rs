@@ -103,10 +103,10 @@ fn it_names_everything_that_went_wrong() {
         format!(
             "
 refused:
-     12s  task `writer` spawned at {location}, protected, suspended
+     12s old  task `writer` spawned at {location}, protected, suspended
 
 abandoned:
-     12s  blocking job `zip` spawned at {location}, queued
+     12s old  blocking job `zip` spawned at {location}, queued
 
 exit hooks:
   exit hook `close` (registered at {location}) did not end within 1.0s

@@ -58,9 +58,14 @@ impl Stderr {
     fn write_some(&self, text: &[u8]) -> Result<usize, Errno> {
         /// Where a pipe is writable, this many bytes fit: `PIPE_BUF` of POSIX.
         const AT_ONCE: usize = 512;
+        // Not there on Apple's systems, where Rust's runtime ignores the signal all the same.
+        #[cfg(target_vendor = "apple")]
+        const QUIETLY: SendFlags = SendFlags::DONTWAIT;
+        #[cfg(not(target_vendor = "apple"))]
+        const QUIETLY: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
         match &self.way {
             Way::Reopened(fd) => rustix::io::write(fd, text),
-            Way::Socket => send(self.fd, text, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Way::Socket => send(self.fd, text, QUIETLY),
             Way::Plain => rustix::io::write(self.fd, &text[..text.len().min(AT_ONCE)]),
         }
     }

@@ -5,7 +5,6 @@
 
 use std::backtrace::Backtrace;
 use std::fmt;
-use std::iter;
 
 use super::{Branch, Frame};
 use crate::text::Printable;
@@ -77,8 +76,8 @@ const WRAPPINGS: [&str; 4] = [
 /// inlined it tells nothing of the runtime either.
 const ROOT: &str = "<aiorun_core::supervised::Supervised<";
 
-/// How many frames are shown at each end of a chain of more than twice as many.
-const MOST_FRAMES: usize = 32;
+/// How many rows are shown at each end of a chain of more than twice as many.
+const MOST_ROWS: usize = 32;
 
 /// A line or two of a backtrace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +86,18 @@ struct Symbol<'a> {
     file: Option<&'a str>,
     line: Option<u32>,
     column: Option<u32>,
+}
+
+impl Symbol<'_> {
+    /// Whether it is the poll of the task as a whole.
+    fn is_root(&self) -> bool {
+        let is_poll = |name: &str| name == "poll" || name.starts_with("poll<");
+        let file = self
+            .file
+            .and_then(|file| file.strip_suffix("supervised.rs"));
+        self.name.starts_with(ROOT)
+            || is_poll(self.name) && file.and_then(package) == Some("aiorun-core")
+    }
 }
 
 /// What a name says.
@@ -159,13 +170,12 @@ fn place_of(place: &str) -> (Option<&str>, Option<u32>, Option<u32>) {
 
 /// What is left of a backtrace when everything of the runtime is gone from it.
 fn branch(symbols: &[Symbol<'_>]) -> Branch {
-    let root = symbols
-        .iter()
-        .position(|symbol| symbol.name.starts_with(ROOT));
+    let root = symbols.iter().position(Symbol::is_root);
     let mut frames: Vec<Frame> = Vec::new();
     let mut leaf = Leaf::default();
     for symbol in symbols[..root.unwrap_or(symbols.len())].iter().rev() {
-        let Some(function) = function(symbol.name).filter(|it| it.is_async) else {
+        let function = unnamed(symbol).or_else(|| function(symbol.name));
+        let Some(function) = function.filter(|it| it.is_async) else {
             continue;
         };
         if is_plumbing(&function) {
@@ -173,13 +183,14 @@ fn branch(symbols: &[Symbol<'_>]) -> Branch {
             continue;
         }
         // What a macro of theirs has put into the user's function is of no interest either.
-        let of_package = symbol.file.and_then(package);
-        if of_package.is_some_and(|name| PLUMBING.contains(&&*name.replace('-', "_"))) {
+        let package = symbol.file.and_then(package);
+        if package.is_some_and(|name| PLUMBING.contains(&&*name.replace('-', "_"))) {
             continue;
         }
         leaf = Leaf::default();
         let frame = Frame {
             function: function.path,
+            package: package.map(str::to_owned),
             file: symbol.file.map(|file| shown_file(file).to_owned()),
             line: symbol.line,
             column: symbol.column,
@@ -213,7 +224,8 @@ impl Leaf {
         let Function { path, of_crate, .. } = function;
         let (module, last) = path.rsplit_once("::").unwrap_or_default();
         let wraps = || WRAPPINGS.iter().any(|ours| path.starts_with(ours));
-        if self.found || of_crate.is_none_or(|name| STD.contains(&&*name)) || wraps() {
+        let nameless = last.is_empty();
+        if self.found || nameless || of_crate.is_none_or(|name| STD.contains(&&*name)) || wraps() {
             // Insides, or nothing but a pointer to it.
         } else if self
             .timeout
@@ -266,6 +278,30 @@ fn is_plumbing(function: &Function) -> bool {
     of_crate.is_none_or(|name| PLUMBING.contains(&name))
 }
 
+/// What is known of a function where the debug information has lines only, and so no path: what sort
+/// of function it is, and by its file whose.
+fn unnamed(symbol: &Symbol<'_>) -> Option<Function> {
+    const SORTS: [(&str, &str); 5] = [
+        ("{async_fn#", "async fn"),
+        ("{async_block#", "async block"),
+        ("{async_closure#", "async closure"),
+        ("{closure#", "closure"),
+        ("poll", "poll"),
+    ];
+    let file = symbol.file?;
+    // `poll<demo::Reader>`
+    let name = symbol.name.split('<').next()?;
+    let is_poll = matches!(name, "poll" | "poll_next");
+    let (_, sort) = SORTS
+        .into_iter()
+        .find(|(start, _)| name.starts_with(start) && (is_poll || name.ends_with('}')))?;
+    Some(Function {
+        path: sort.to_owned(),
+        of_crate: Some(package(file).unwrap_or_default().replace('-', "_")),
+        is_async: true,
+    })
+}
+
 /// The package whose source it is, where cargo has put it or where it came with the compiler.
 fn package(file: &str) -> Option<&str> {
     let (of_registry, directory) = below_registry(file);
@@ -278,7 +314,17 @@ fn package(file: &str) -> Option<&str> {
         });
         return Some(version.map_or(name, |(at, _)| &name[..at]));
     }
+    if is_ours(file) {
+        return Some("aiorun-core");
+    }
     file.starts_with("/rustc/").then_some("std")
+}
+
+/// Whether it is a file of this crate, wherever it was checked out.
+fn is_ours(file: &str) -> bool {
+    ["aiorun-core/src/", "aiorun-core\\src\\"]
+        .iter()
+        .any(|ours| file.contains(ours))
 }
 
 /// Where a file is below cargo's sources, or all of the path.
@@ -464,8 +510,12 @@ fn split_outside<'a>(inside: &'a str, between: &str) -> Option<(&'a str, &'a str
 
 /// Shows them as a tree: what all have in common once, then each.
 pub(super) fn write(f: &mut fmt::Formatter<'_>, branches: &[Branch], more: usize) -> fmt::Result {
-    let frames = branches.iter().flat_map(|branch| &branch.frames);
-    let width = frames.map(|frame| Place(frame).to_string().len()).max();
+    let rows = branches.iter().flat_map(|branch| rows(&branch.frames));
+    let width = rows.filter_map(|row| match row {
+        Row::Frame(frame) => Some(Place(frame).to_string().chars().count()),
+        Row::Insides(_) => None,
+    });
+    let width = width.max();
     let mut lines = Lines {
         f,
         begun: false,
@@ -486,6 +536,46 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, branches: &[Branch], more: usize
     match more {
         0 => Ok(()),
         _ => lines.line("", format_args!("and at {more} more awaits")),
+    }
+}
+
+/// What is shown in one line.
+enum Row<'a> {
+    Frame(&'a Frame),
+    Insides(&'a [Frame]),
+}
+
+/// Of several functions of libraries in a row the first, which is what the program has called.
+fn rows(frames: &[Frame]) -> Vec<Row<'_>> {
+    let mut rows = Vec::new();
+    for run in frames.chunk_by(|one, next| one.package.is_some() && next.package.is_some()) {
+        match run {
+            [first, insides @ ..] if insides.len() > 1 => {
+                rows.extend([Row::Frame(first), Row::Insides(insides)]);
+            }
+            _ => rows.extend(run.iter().map(Row::Frame)),
+        }
+    }
+    rows
+}
+
+/// Functions of libraries that are told by their number.
+struct Insides<'a>(&'a [Frame]);
+
+impl fmt::Display for Insides<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "… {} functions of ", self.0.len())?;
+        let mut packages = Vec::new();
+        for package in self.0.iter().filter_map(|frame| frame.package.as_deref()) {
+            if !packages.contains(&package) {
+                packages.push(package);
+            }
+        }
+        for (number, package) in packages.iter().enumerate() {
+            let between = if number == 0 { "" } else { ", " };
+            write!(f, "{between}{}", Printable(package))?;
+        }
+        f.write_str(" …")
     }
 }
 
@@ -535,21 +625,22 @@ impl Lines<'_, '_> {
 
     /// Frames that stand in each other; of a long recursion both ends.
     fn chain(&mut self, frames: &[Frame], first: &str, indent: &str) -> fmt::Result {
-        let mut indents = iter::once(first).chain(iter::repeat(indent));
-        let mut show = |lines: &mut Self, frames: &[Frame]| {
-            let mut lines_of = frames.iter().zip(indents.by_ref());
-            lines_of.try_for_each(|(frame, indent)| lines.frame(frame, indent))
-        };
-        let Some(left_out) = frames
-            .len()
-            .checked_sub(2 * MOST_FRAMES)
-            .filter(|it| *it > 0)
-        else {
-            return show(self, frames);
-        };
-        show(self, &frames[..MOST_FRAMES])?;
-        self.line(indent, format_args!("… {left_out} more …"))?;
-        show(self, &frames[MOST_FRAMES + left_out..])
+        let rows = rows(frames);
+        let left_out = rows.len().saturating_sub(2 * MOST_ROWS);
+        let hidden = MOST_ROWS..MOST_ROWS + left_out;
+        let mut first = Some(first);
+        for (number, row) in rows.iter().enumerate() {
+            let indent = first.take().unwrap_or(indent);
+            match row {
+                _ if number == hidden.start && left_out > 0 => {
+                    self.line(indent, format_args!("… {left_out} more …"))?;
+                }
+                _ if hidden.contains(&number) => {}
+                Row::Frame(frame) => self.frame(frame, indent)?,
+                Row::Insides(insides) => self.line(indent, format_args!("{}", Insides(insides)))?,
+            }
+        }
+        Ok(())
     }
 
     fn frame(&mut self, frame: &Frame, indent: &str) -> fmt::Result {

@@ -29,6 +29,13 @@ pub(crate) struct Taken {
     pub(crate) more: usize,
 }
 
+impl Taken {
+    /// How many copies there were.
+    pub(crate) fn count(&self) -> usize {
+        self.places.len() + self.more
+    }
+}
+
 /// What a traced waker points to.
 struct Tracer {
     waker: Waker,

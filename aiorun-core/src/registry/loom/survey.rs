@@ -28,11 +28,6 @@ fn settle(task: &Task) -> Option<Verdict> {
     while task.alarm.0.swap(0, SeqCst) > 0 {
         match task.poll() {
             Verdict::Trace => task.slot.answer(trace()),
-            Verdict::TraceAndDrop => {
-                task.slot.answer(trace());
-                task.slot.give_in();
-                return Some(Verdict::TraceAndDrop);
-            }
             Verdict::Drop => return Some(Verdict::Drop),
             Verdict::Poll | Verdict::Wait => {}
         }
@@ -51,7 +46,7 @@ fn a_survey_and_a_poll() {
         }
         control.join().unwrap();
         assert_eq!(settle(&task), None);
-        assert!(registry.is_surveyed() && registry.trace_of(id).is_some());
+        assert!(registry.is_surveyed() && registry.end_survey().trace_of(id).is_some());
         task.slot.cancel(id);
         assert_eq!(
             settle(&task),
@@ -127,27 +122,20 @@ fn a_survey_at_the_limit_and_a_poll() {
         let (registry, task, id) = suspended(PROTECTED);
         let control = thread::spawn(move || {
             registry.survey_stubborn(later(), |_| true);
+            // It need not have answered: the time is over.
+            drop(registry.end_survey());
             drop(registry.force(|_| true));
         });
-        let mut end = match task.poll() {
-            Verdict::Trace => {
-                task.slot.answer(trace());
-                None
-            }
-            Verdict::TraceAndDrop => {
-                task.slot.answer(trace());
-                task.slot.give_in();
-                Some(Verdict::TraceAndDrop)
-            }
-            _ => None,
-        };
+        if task.poll() == Verdict::Trace {
+            task.slot.answer(trace());
+        }
+        let mut end = settle(&task);
         control.join().unwrap();
         end = end.or_else(|| settle(&task));
-        // Traced before it was forced, or in the poll that ends it.
-        assert!(end.is_some(), "it was not ended");
+        assert_eq!(end, Some(Verdict::Drop), "it was not ended");
         task.slot.free();
-        assert!(registry.trace_of(id).is_some());
         assert_eq!(registry.take_refused(), [id]);
+        assert!(registry.is_surveyed());
     });
 }
 
@@ -172,6 +160,6 @@ fn a_survey_and_a_bare_shield() {
         while alarm.0.swap(0, SeqCst) > 0 {
             poll();
         }
-        assert!(registry.is_surveyed() && registry.trace_of(id).is_some());
+        assert!(registry.is_surveyed() && registry.end_survey().trace_of(id).is_some());
     });
 }

@@ -70,6 +70,11 @@ fn poll(slot: &Slot, alarm: &Arc<Alarm>) -> Verdict {
     slot.attend(&Arc::clone(alarm).into())
 }
 
+/// What it has answered so far.
+fn found(bench: &Bench, id: Id) -> Option<Trace> {
+    lock_std(&bench.registry.survey).found.get(&id).cloned()
+}
+
 fn asked(bench: &Bench) -> usize {
     lock_std(&bench.registry.survey).waiting.len()
 }
@@ -84,13 +89,13 @@ fn who_is_asked_answers_in_its_next_poll() {
     assert_eq!(poll(slot, &alarm), Verdict::Trace);
     slot.answer(Some(trace()));
     assert!(bench.registry.is_surveyed());
-    assert!(bench.registry.trace_of(id).is_some());
+    assert!(found(&bench, id).is_some());
     assert!(!slot.needs_attention(), "once");
     let findings = bench.registry.end_survey();
     let mut tasks = bench.registry.tasks(false);
     findings.add_to(&mut tasks);
     assert!(tasks[0].trace.is_some() && !tasks[0].unresponsive);
-    assert!(bench.registry.trace_of(id).is_none(), "it is over");
+    assert!(found(&bench, id).is_none(), "it is over");
 }
 
 #[test]
@@ -118,7 +123,7 @@ fn a_late_answer_is_of_no_interest() {
     assert_eq!(poll(slot, &alarm), Verdict::Trace);
     drop(bench.registry.end_survey());
     slot.answer(Some(trace()));
-    assert!(bench.registry.trace_of(id).is_none());
+    assert!(found(&bench, id).is_none());
     // Not in the next one either, where it is asked again.
     bench.registry.survey_all(later());
     assert!(!bench.registry.is_surveyed());
@@ -127,21 +132,53 @@ fn a_late_answer_is_of_no_interest() {
     assert!(bench.registry.is_surveyed());
 }
 
+/// A poll that takes so many copies of the waker each time.
+fn takes(counts: &[usize]) -> (usize, Option<usize>) {
+    let bench = Bench::new();
+    let (slot, _, alarm) = suspended(&bench, Kind::Async, 0);
+    bench.registry.survey_all(later());
+    let mut polls = 0;
+    let (_, trace) = slot.poll_traced(&Waker::from(alarm), |cx| {
+        for _ in 0..counts[polls] {
+            drop(cx.waker().clone());
+        }
+        polls += 1;
+        Poll::<()>::Pending
+    });
+    (
+        polls,
+        trace.map(|trace| trace.branches().iter().map(|it| it.count).sum()),
+    )
+}
+
+#[test]
+fn an_await_that_was_left_in_the_same_poll_is_not_shown() {
+    assert_eq!(takes(&[0]), (1, Some(0)));
+    assert_eq!(takes(&[1]), (1, Some(1)));
+    // A `join!` has both times as many.
+    assert_eq!(takes(&[2, 2]), (2, Some(2)));
+    assert_eq!(takes(&[3, 1]), (2, Some(1)));
+    assert_eq!(takes(&[3, 0]), (2, Some(3)), "it knows its waker by now");
+}
+
 #[test]
 fn where_it_waits_is_noted_in_time_only() {
     let bench = Bench::new();
     let (slot, _, alarm) = suspended(&bench, Kind::Async, 0);
-    let waits = |traced: Traced| {
-        drop(traced.waker().clone());
-        Trace::of_poll(&Poll::<()>::Pending, traced)
-    };
     let waker = Waker::from(alarm);
+    let waits = || {
+        let (_, trace) = slot.poll_traced(&waker, |cx| {
+            drop(cx.waker().clone());
+            Poll::<()>::Pending
+        });
+        trace
+    };
     bench.registry.survey_all(later());
-    assert!(waits(slot.traced(&waker)).is_some());
+    assert!(waits().is_some());
     bench.registry.survey_all(Instant::now());
-    assert!(waits(slot.traced(&waker)).is_none());
+    assert!(waits().is_none());
     drop(bench.registry.end_survey());
-    assert!(waits(slot.traced(&waker)).is_none());
+    assert!(waits().is_none());
 }
 
 #[test]
@@ -239,7 +276,7 @@ fn who_is_in_a_slot_next_is_not_asked_for_the_one_before() {
 }
 
 #[test]
-fn who_refuses_is_asked_as_it_is_ended() {
+fn who_is_about_to_refuse_is_asked_before() {
     let bench = Bench::new();
     let (stubborn, id, alarm) = suspended(&bench, Kind::Async, PROTECTED);
     let (plain, _, of_plain) = suspended(&bench, Kind::Async, 0);
@@ -247,38 +284,33 @@ fn who_refuses_is_asked_as_it_is_ended() {
     // Nobody has polled the plain one since; it has not refused, and there is nothing to ask.
     bench.registry.survey_stubborn(later(), |_| true);
     assert_eq!(asked(&bench), 1);
-    assert_eq!(alarm.count(), 0, "it is about to be woken");
-    bench.registry.force(|_| true);
-    assert_eq!(alarm.count(), 1);
-    assert_eq!(poll(plain, &of_plain), Verdict::Drop);
-    assert_eq!(poll(stubborn, &alarm), Verdict::TraceAndDrop);
+    assert_eq!(poll(stubborn, &alarm), Verdict::Trace);
     stubborn.answer(Some(trace()));
-    assert_eq!(
-        bench.registry.take_refused(),
-        [],
-        "it may still end by itself"
-    );
-    stubborn.give_in();
+    assert!(bench.registry.end_survey().trace_of(id).is_some());
+    bench.registry.force(|_| true);
+    assert_eq!(alarm.count(), 2);
+    assert_eq!(poll(plain, &of_plain), Verdict::Drop);
+    assert_eq!(poll(stubborn, &alarm), Verdict::Drop);
     stubborn.free();
     assert_eq!(bench.registry.take_refused(), [id]);
-    assert!(bench.registry.trace_of(id).is_some());
     assert_eq!(bench.ended(Outcome::Refused), 1);
 }
 
 #[test]
-fn who_ends_in_its_last_poll_has_not_refused() {
+fn who_was_given_up_is_unresponsive_from_then_on() {
     let bench = Bench::new();
-    let (slot, id, alarm) = suspended(&bench, Kind::Async, PROTECTED);
-    bench.cancel_all();
-    bench.registry.survey_stubborn(later(), |_| true);
-    bench.registry.force(|_| true);
-    assert_eq!(poll(slot, &alarm), Verdict::TraceAndDrop);
-    slot.settle(Outcome::Completed);
-    slot.answer(None);
-    slot.free();
-    assert_eq!(bench.registry.take_refused(), []);
-    assert_eq!(bench.ended(Outcome::Completed), 1);
-    assert!(bench.registry.trace_of(id).is_none());
+    let (_stuck, stuck_id, _) = suspended(&bench, Kind::Async, 0);
+    let (_shield, shield_id) = bench.task(Kind::Async, BARE_SHIELD);
+    bench.registry.give_up(|_| true);
+    let mut tasks = bench.registry.tasks(false);
+    Findings::default().add_to(&mut tasks);
+    let unresponsive: Vec<_> = tasks.iter().map(|it| (it.id, it.unresponsive)).collect();
+    assert_eq!(unresponsive.len(), 2);
+    assert!(unresponsive.contains(&(stuck_id, true)));
+    assert!(
+        unresponsive.contains(&(shield_id, false)),
+        "that says nothing of a shield"
+    );
 }
 
 #[test]
@@ -310,7 +342,7 @@ fn a_bare_shield_is_asked_whatever_polls_it() {
     assert!(!slot.needs_attention());
     assert_eq!(slot.is_surveyed(), None);
     slot.answer_as(id, Some(trace()));
-    assert!(bench.registry.trace_of(id).is_some());
+    assert!(found(&bench, id).is_some());
     slot.follow(&of_second);
     bench.registry.survey_all(later());
     assert_eq!(second.count(), 2);
@@ -324,5 +356,5 @@ fn a_bare_shield_is_asked_whatever_polls_it() {
     assert!(!bench.registry.is_surveyed());
     assert_eq!(poll(next, &alarm), Verdict::Trace);
     next.answer(Some(trace()));
-    assert!(bench.registry.trace_of(next_id).is_some());
+    assert!(found(&bench, next_id).is_some());
 }

@@ -210,6 +210,12 @@ fn what_is_left_is_the_users() {
             ("app::feed::read", "src/feed.rs", 17),
         ]
     );
+    let packages: Vec<_> = branch
+        .frames
+        .iter()
+        .map(|it| it.package.as_deref())
+        .collect();
+    assert_eq!(packages, [None, Some("sqlx-core"), None]);
     assert_eq!(
         branch.awaits.as_deref(),
         Some("tokio::sync::mpsc::bounded::Receiver::recv")
@@ -304,6 +310,48 @@ fn without_debug_information_there_are_names() {
     );
 }
 
+/// As rustc names what it inlines into a function with `debug = "line-tables-only"`.
+#[test]
+fn with_lines_only_there_are_sorts_of_functions() {
+    let inside = "   0: {closure#0}
+             at ./aiorun-core/src/trace/waker.rs:120:12
+   1: poll
+             at /somewhere/registry/src/index-1949cf8c/tokio-1.54.1/src/time/sleep.rs:40:9
+   2: {async_fn#0}
+             at ./src/feed.rs:17:5
+   3: poll<alloc::boxed::Box<app::serve::{async_fn#0}::{async_block_env#0}, alloc::alloc::Global>>
+             at /rustc/59807616e1fa/library/core/src/future/future.rs:133:9
+   4: poll<core::pin::Pin<alloc::boxed::Box<(dyn core::future::future::Future<Output=()>)>>>
+             at ./src/hand.rs:6:145
+   5: {async_closure#0}
+             at ./src/main.rs:11:94
+   6: {async_block#0}
+             at /elsewhere/registry/src/index-1949cf8c/sqlx-core-0.8.2/src/pool.rs:9:7
+   7: {closure#1}
+             at ./src/main.rs:19:9
+   8: {async_block#0}
+             at /elsewhere/aiorun-core/src/entry.rs:19:9
+";
+    let root = "  17: poll<app::main::{async_block_env#0}, aiorun_core::supervised::Main>
+             at /elsewhere/registry/src/index-1949cf8c/aiorun-core-0.1.0/src/supervised.rs:110:50
+";
+    let outside = "  18: {async_block#0}
+             at ./src/outside.rs:1:1
+";
+    let at_root = |root: &str| shown(vec![branch(&symbols(&format!("{inside}{root}{outside}")))]);
+    let chain = "\
+at src/main.rs:19:9            closure
+at sqlx-core-0.8.2/src/pool.rs:9:7  async block
+at src/main.rs:11:94           async closure
+at src/hand.rs:6:145           poll
+at src/feed.rs:17:5            async fn";
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(squeezed(&at_root(root)), squeezed(chain));
+    let here = "  17: poll<F, E>\n             at ./aiorun-core/src/supervised.rs:110:50\n";
+    assert_eq!(squeezed(&at_root(here)), squeezed(chain));
+    assert!(at_root("").contains("src/outside.rs"));
+}
+
 #[test]
 fn without_names_there_is_nothing_to_say() {
     let stripped = "   0: <unknown>\n   1: <unknown>\n   2: __libc_start_main\n   3: <unknown>\n";
@@ -324,6 +372,7 @@ fn a_backtrace_without_the_root_is_read_to_its_end() {
 fn frame(function: &str, line: u32) -> Frame {
     Frame {
         function: function.into(),
+        package: None,
         file: Some("src/main.rs".into()),
         line: Some(line),
         column: Some(5),
@@ -379,6 +428,32 @@ fn of_a_long_recursion_both_ends_are_shown() {
     assert_eq!(lines[32], "… 36 more …");
     assert!(lines[33].starts_with("at src/main.rs:69:5 "), "{text}");
     assert_eq!(lines[65], "awaiting a::Sleep");
+}
+
+#[test]
+fn of_the_insides_of_libraries_the_entrance_is_shown() {
+    let of = |package: &'static str, function, line| Frame {
+        package: Some(package.into()),
+        ..frame(function, line)
+    };
+    let frames = [
+        of("axum", "axum::serve", 1),
+        of("hyper", "hyper::Connection", 2),
+        frame("app::handle", 3),
+        of("sqlx", "sqlx::fetch", 4),
+        of("sqlx-core", "sqlx_core::Pool", 5),
+        of("sqlx", "sqlx::Waiter", 6),
+    ];
+    assert_eq!(
+        shown(vec![branch_of(&frames, "a::Sleep")]),
+        "\
+at src/main.rs:1:5  axum::serve
+at src/main.rs:2:5  hyper::Connection
+at src/main.rs:3:5  app::handle
+at src/main.rs:4:5  sqlx::fetch
+… 2 functions of sqlx-core, sqlx …
+awaiting a::Sleep"
+    );
 }
 
 #[test]
