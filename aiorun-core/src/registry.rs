@@ -1253,22 +1253,19 @@ impl Registry {
     pub(crate) fn give_up(&self, applies: impl Fn(Sort) -> bool) -> Vec<TaskInfo> {
         let mut left = Vec::new();
         let now = clock();
-        for slot in self.slots() {
-            let info = slot.describe(&lock(&slot.body), now);
-            let Some(info) = info else { continue };
+        for slot in self.slots().filter(|slot| slot.is_in_use()) {
             // The shard first, so that the count and the mark change together.
             let mut shard = lock(&slot.shard().state);
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
             let sort = Sort::of(flags);
-            if body.id != info.id.get() || flags & GIVEN_UP != 0 || !applies(sort) {
+            if body.id == 0 || flags & GIVEN_UP != 0 || !applies(sort) {
                 continue;
             }
             slot.flags.fetch_or(GIVEN_UP, Release);
             *shard.count(sort) -= 1;
             shard.given_up += 1;
-            drop((body, shard));
-            left.push(info);
+            left.extend(slot.describe(&body, now));
         }
         left
     }

@@ -4,7 +4,7 @@ use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use aiorun::task::{Branch, Frame, Kind, State, TaskInfo};
@@ -594,6 +594,46 @@ fn one_that_is_dropped_half_way_does_no_harm() {
                 drop(dump);
             }
             only_branch(&dump().await, "sleeper");
+            aiorun::stop();
+        });
+    }
+}
+
+/// Whoever polls it may have a waker that breaks.
+#[test]
+fn a_waker_that_panics_is_its_owners_affair() {
+    struct Breaks(&'static str);
+
+    impl std::task::Wake for Breaks {
+        fn wake(self: Arc<Self>) {
+            panic!("{}", self.0);
+        }
+    }
+
+    impl Drop for Breaks {
+        fn drop(&mut self) {
+            if self.0 == "dropped" && !std::thread::panicking() {
+                panic!("{}", self.0);
+            }
+        }
+    }
+
+    for flavor in FLAVORS {
+        passes(&mut builder(flavor), async {
+            let handle = Handle::current();
+            aiorun::task("sleeper").spawn(outer());
+            for when in ["woken", "dropped"] {
+                let waker = Waker::from(Arc::new(Breaks(when)));
+                let mut dump = Box::pin(handle.dump());
+                assert!(
+                    dump.as_mut()
+                        .poll(&mut Context::from_waker(&waker))
+                        .is_pending()
+                );
+                // The first one is still to be answered.
+                std::mem::forget(waker);
+                only_branch(&self::dump().await, "sleeper");
+            }
             aiorun::stop();
         });
     }

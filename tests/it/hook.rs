@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use tokio::sync::oneshot;
 
 use crate::trial::{
-    FLAVORS, Log, OnDrop, attempt, builder, error_text, forever, give_way, reach, run,
+    FLAVORS, Log, OnDrop, SHORT, attempt, builder, error_text, forever, give_way, reach, run,
 };
 
 fn names(hooks: &[HookReport]) -> Vec<&str> {
@@ -121,6 +121,46 @@ fn one_that_is_registered_while_the_last_shield_is_waited_for_runs() {
         });
         assert_eq!(names(&exit.report.hooks), ["first", "late"]);
         assert_eq!(log.lines(), ["late"]);
+    }
+}
+
+/// By the destructor of a task that was ended by force, when all hooks have run.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the last to be waited for is a bare task"
+)]
+fn who_refuses_is_named_though_a_hook_comes_late() {
+    for flavor in FLAVORS {
+        let mut builder = builder(flavor);
+        builder.shutdown_timeout(2 * SHORT);
+        let exit = attempt(&mut builder, async {
+            tokio::spawn(async {
+                reach(Phase::Cancelling).await;
+                let last = shield(async {
+                    while shield(async {}).now_or_never().is_some() {
+                        tokio::task::yield_now().await;
+                    }
+                    let (begun, has_begun) = oneshot::channel();
+                    aiorun::task("stubborn").protected().spawn(async {
+                        let _hook = OnDrop::new(|| aiorun::on_exit("late", async {}));
+                        begun.send(()).unwrap();
+                        forever().await;
+                    });
+                    has_begun.await.unwrap();
+                });
+                last.await;
+            });
+            // Something to wait for until then.
+            aiorun::on_exit("first", give_way());
+            aiorun::stop();
+        });
+        let [refused] = &exit.report.refused[..] else {
+            panic!("{:#?}", exit.report);
+        };
+        assert_eq!(refused.name(), Some("stubborn"));
+        assert!(refused.trace.is_some());
+        assert!(matches!(exit.error, Some(RunError::Refused(_))), "{exit:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Limits that expire, and how much time is left before they do. aiorun's limits are real time, so
 //! these tests wait for them.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use aiorun::task::Kind;
@@ -11,6 +11,35 @@ use crate::trial::{
     BUDGET, FLAVORS, Log, SHORT, attempt, builder, error_text, forever, give_way, passes, reach,
     run, spin_until,
 };
+
+/// What one of them gives back as it is dropped sets others free, which is not where they were.
+#[test]
+fn a_deadlock_is_shown_as_it_was() {
+    for flavor in FLAVORS {
+        let exit = attempt(builder(flavor).timeout_task_shutdown(SHORT), async {
+            let locks = [(); 2].map(|()| Arc::new(tokio::sync::Mutex::new(())));
+            let both_have_one = Arc::new(tokio::sync::Barrier::new(2));
+            for (name, order) in [("there", [0, 1]), ("back", [1, 0])] {
+                let [first, second] = order.map(|it| Arc::clone(&locks[it]));
+                let both_have_one = Arc::clone(&both_have_one);
+                aiorun::task(name).protected().spawn(async move {
+                    let _first = first.lock().await;
+                    both_have_one.wait().await;
+                    let _second = second.lock().await;
+                    forever().await;
+                });
+            }
+            give_way().await;
+            aiorun::stop();
+        });
+        assert_eq!(exit.report.refused.len(), 2);
+        for task in &exit.report.refused {
+            let branches = task.trace.as_ref().expect("it was asked").branches();
+            let awaits = branches[0].awaits.as_deref();
+            assert_eq!(awaits, Some("tokio::sync::mutex::Mutex::lock"), "{task}");
+        }
+    }
+}
 
 #[test]
 fn tasks_that_refuse_are_named_and_dropped() {

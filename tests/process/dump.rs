@@ -76,6 +76,17 @@ fn contents(cases: &mut Cases) {
         child.signal(Signal::TERM);
         child.finish().exited(0).within(MOST).says(HEAD);
     });
+    cases.once("the_first_of_two_is_printed_to_its_end", busy, |program| {
+        let mut child = program.start_ready();
+        for signal in [Signal::USR1, Signal::USR1, Signal::TERM] {
+            child.signal(signal);
+            thread::sleep(Duration::from_millis(50));
+        }
+        let ended = child.finish();
+        ended.exited(0).within(MOST);
+        ended.says_in_a_line(&["running: 4 tasks, 1 blocking job"]);
+        ended.says_in_a_line(&["  task `reader` spawned at tests/process/dump.rs:"]);
+    });
 }
 
 fn obstacles(cases: &mut Cases) {
@@ -115,6 +126,25 @@ fn obstacles(cases: &mut Cases) {
         child.signal(Signal::TERM);
         child.finish().exited(0).within(MOST);
     });
+    cases.every_flavor(
+        "who_panics_into_a_full_pipe_holds_nobody_up",
+        panicking,
+        |program| {
+            let program = program.with_stderr(Stderr::Full);
+            let mut child = program.variant("dump").start_ready();
+            child.wait_for("DUMPED");
+            child.signal(Signal::USR1);
+            thread::sleep(Duration::from_millis(100));
+            child.signal(Signal::TERM);
+            child.finish().exited(0).within(MOST);
+            program
+                .variant("limit")
+                .stop_by(Signal::TERM)
+                .exited(1)
+                .within(MOST);
+        },
+    );
+    cases.only_if(cfg!(target_os = "linux"));
     cases.once("it_is_added_to_a_file", busy, |program| {
         let file = std::env::temp_dir().join(format!("aiorun-dump-{}", std::process::id()));
         let shell = format!(
@@ -271,6 +301,42 @@ fn stuck(scene: &Scene) -> ExitCode {
         idle().await;
     };
     dumping(scene).run(main).report()
+}
+
+/// A thread that panics has std's one lock for all backtraces while it prints that.
+fn panicking(scene: &Scene) -> ExitCode {
+    let (say, said) = mpsc::channel();
+    thread::spawn(move || {
+        say.send(rustix::thread::gettid()).unwrap();
+        panic!("nobody reads this");
+    });
+    let thread = said.recv().unwrap().as_raw_pid();
+    // It sleeps in its write, and for nothing else for that long.
+    let mut asleep = 0;
+    while asleep < 10 {
+        let state = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+        asleep = if state.contains(") S ") {
+            asleep + 1
+        } else {
+            0
+        };
+        thread::sleep(Duration::from_millis(20));
+    }
+    let asks = scene.is("dump");
+    let main = async move {
+        if asks {
+            let dump = aiorun::Handle::current().dump().await;
+            assert!(dump.to_string().contains("\nwithout traces: "), "{dump}");
+            println!("DUMPED");
+        } else {
+            aiorun::task("saver").protected().spawn(caller());
+        }
+        ready();
+        idle().await;
+    };
+    let mut builder = dumping(scene);
+    builder.timeout_task_shutdown(Duration::from_secs(1));
+    builder.run(main).report()
 }
 
 /// Somebody holds what is needed to print in the usual way.
