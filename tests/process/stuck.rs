@@ -124,7 +124,7 @@ const CULPRITS: [Culprit; 13] = [
         codes: [1, 70],
         label: "task `client` spawned at",
         begun: (CULPRIT, "task(\"client\")"),
-        said: "stuck, running on ",
+        said: "stuck, in a destructor on ",
         trace: &[],
         is_there: false,
     },
