@@ -148,7 +148,7 @@ impl Handle {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped, but the dump.
+    /// If it is dropped, only the dump is lost.
     ///
     /// ```
     /// let exit = aiorun::run(async {

@@ -20,8 +20,8 @@ use crate::thread::Helper;
 /// Where a task is suspended: for each await that it waits at, the async functions that lead there.
 ///
 /// A task that waits at several places at once, in a `join!` or a `select!`, has a [`Branch`] for
-/// each. There is none where the task waits for something that never took a [`Waker`], as
-/// [`std::future::pending`] never does, and so will never wake it.
+/// each. There is none where what the task waits for takes no copy of its [`Waker`] in this poll, as
+/// [`std::future::pending`] never does, and as a future written by hand need not that kept one.
 ///
 /// File and line of a [`Frame`] are known where the program has debug information (`debug =
 /// "line-tables-only"` is enough), its function where it was not stripped. What an optimised build

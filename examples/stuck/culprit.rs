@@ -1,27 +1,28 @@
 //! What can hold a program up: mistakes that are easily made.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use aiorun::{catch_cancel, is_cancelled, on_exit, shield, task};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 
 const AGES: Duration = Duration::from_secs(1_000_000);
 
 type Culprit = (&'static str, &'static str, fn());
 
-pub(crate) const CULPRITS: [Culprit; 13] = [
+pub(crate) const CULPRITS: [Culprit; 14] = [
     (
         "catch",
-        "goes on after its cancellation, as if nothing were",
+        "goes on after its cancellation, as if nothing had happened",
         catch,
     ),
     (
         "cooperative",
-        "asks whether it is cancelled and takes no notice",
+        "asks whether it is cancelled, and takes no notice",
         cooperative,
     ),
     ("protected", "protects something without end", protected),
@@ -30,6 +31,11 @@ pub(crate) const CULPRITS: [Culprit; 13] = [
         "bare_shield",
         "the same in a task of bare `tokio::spawn`",
         bare_shield,
+    ),
+    (
+        "deadlock",
+        "two tasks, each with what the other waits for",
+        deadlock,
     ),
     ("block", "blocks every thread inside a poll", blocked),
     ("spin", "computes without end inside a poll", spin),
@@ -79,6 +85,19 @@ fn shielded() {
 #[expect(clippy::disallowed_methods, reason = "libraries do this")]
 fn bare_shield() {
     tokio::spawn(async { shield(save()).await });
+}
+
+fn deadlock() {
+    let locks = [(); 2].map(|()| Arc::new(Mutex::new(())));
+    for (name, order) in [("transfer", [0, 1]), ("audit", [1, 0])] {
+        let [first, second] = order.map(|lock| Arc::clone(&locks[lock]));
+        task(name).protected().spawn(async move {
+            let _first = first.lock().await;
+            sleep(Duration::from_millis(100)).await;
+            // The mistake: they do not take them in one order.
+            let _second = second.lock().await;
+        });
+    }
 }
 
 fn blocked() {

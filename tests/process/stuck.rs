@@ -37,7 +37,7 @@ struct Culprit {
 
 const SAVE: &[&str] = &["write_all().await;", "sleep(AGES).await;"];
 
-const CULPRITS: [Culprit; 13] = [
+const CULPRITS: [Culprit; 14] = [
     Culprit {
         name: "catch",
         codes: [1, 1],
@@ -81,6 +81,15 @@ const CULPRITS: [Culprit; 13] = [
         begun: (CULPRIT, "tokio::spawn(async {"),
         said: "not done",
         trace: SAVE,
+        is_there: true,
+    },
+    Culprit {
+        name: "deadlock",
+        codes: [1, 1],
+        label: "2 tasks spawned at",
+        begun: (CULPRIT, "task(name)"),
+        said: "protected",
+        trace: &["second.lock().await"],
         is_there: true,
     },
     Culprit {
