@@ -180,10 +180,12 @@ fn symbols(cases: &mut Cases) {
         "without_debug_information_there_are_names",
         busy,
         |program| {
-            let mut child = stripped(program, "--strip-debug").start_ready();
+            let stripped = stripped(program, "--strip-debug");
+            let mut child = stripped.start_ready();
             child.signal_until_it_says(Signal::USR1, "awaiting tokio::sync::oneshot::Receiver");
             child.signal(Signal::TERM);
             let ended = child.finish();
+            std::fs::remove_file(stripped.path()).expect("it is ours");
             ended
                 .exited(0)
                 .says_in_a_line(&["            in process::dump::wait"]);
@@ -193,10 +195,12 @@ fn symbols(cases: &mut Cases) {
     );
     cases.only_if(has_strip());
     cases.once("without_names_there_is_the_rest", busy, |program| {
-        let mut child = stripped(program, "--strip-all").start_ready();
+        let stripped = stripped(program, "--strip-all");
+        let mut child = stripped.start_ready();
         child.signal_until_it_says(Signal::USR1, "at an await whose name is not known");
         child.signal(Signal::TERM);
         let ended = child.finish();
+        std::fs::remove_file(stripped.path()).expect("it is ours");
         ended.exited(0).never_says("process::dump");
         ended.says_in_a_line(&["task `reader` spawned at tests/process/dump.rs:"]);
     });

@@ -224,8 +224,7 @@ impl Leaf {
         let Function { path, of_crate, .. } = function;
         let (module, last) = path.rsplit_once("::").unwrap_or_default();
         let wraps = || WRAPPINGS.iter().any(|ours| path.starts_with(ours));
-        let nameless = last.is_empty();
-        if self.found || nameless || of_crate.is_none_or(|name| STD.contains(&&*name)) || wraps() {
+        if self.found || of_crate.is_none_or(|name| STD.contains(&&*name)) || wraps() {
             // Insides, or nothing but a pointer to it.
         } else if self
             .timeout
@@ -279,7 +278,7 @@ fn is_plumbing(function: &Function) -> bool {
 }
 
 /// What is known of a function where the debug information has lines only, and so no path: what sort
-/// of function it is, and by its file whose.
+/// of function it is.
 fn unnamed(symbol: &Symbol<'_>) -> Option<Function> {
     const SORTS: [(&str, &str); 5] = [
         ("{async_fn#", "async fn"),
@@ -288,7 +287,7 @@ fn unnamed(symbol: &Symbol<'_>) -> Option<Function> {
         ("{closure#", "closure"),
         ("poll", "poll"),
     ];
-    let file = symbol.file?;
+    symbol.file?;
     // `poll<demo::Reader>`
     let name = symbol.name.split('<').next()?;
     let is_poll = matches!(name, "poll" | "poll_next");
@@ -297,7 +296,8 @@ fn unnamed(symbol: &Symbol<'_>) -> Option<Function> {
         .find(|(start, _)| name.starts_with(start) && (is_poll || name.ends_with('}')))?;
     Some(Function {
         path: sort.to_owned(),
-        of_crate: Some(package(file).unwrap_or_default().replace('-', "_")),
+        // Nothing to go by, but its file is looked at all the same.
+        of_crate: Some(String::new()),
         is_async: true,
     })
 }
