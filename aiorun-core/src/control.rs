@@ -3,6 +3,7 @@
 //! It has a small tokio runtime of its own and calls nothing foreign, so that neither a stuck
 //! worker nor a stuck subscriber can starve it: it hears signals and keeps every limit.
 
+use std::cmp::Reverse;
 use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
@@ -346,6 +347,7 @@ impl Control {
     fn next_time(&self) -> Option<Instant> {
         let deadline = lock(&self.run.machine).deadline();
         let deadline = deadline.and_then(|at| self.run.started.checked_add(at));
+        let deadline = deadline.map(|at| at.max(self.surveys.respite.unwrap_or(at)));
         let asking = self.asking.as_ref().map(|asking| asking.until);
         [deadline, asking, self.surveys.next_time(), self.next_line]
             .into_iter()
@@ -371,7 +373,7 @@ impl Control {
             }
         }
         let deadline = lock(&self.run.machine).deadline();
-        if deadline.is_some_and(|at| at <= self.run.started.elapsed()) {
+        if deadline.is_some_and(|at| at <= self.run.started.elapsed()) && self.has_had_time() {
             self.feed(Event::Deadline);
         }
     }
@@ -666,8 +668,6 @@ impl Control {
             Action::Seal => self.run.registry.seal(),
             Action::Force(step) => self.survey_limit(step),
             Action::GiveUp(step) => {
-                // It may be due still, where this thread had no time.
-                self.end_limit_survey();
                 let left = self.run.registry.give_up(self.scope(step));
                 if step == Step::Hook {
                     self.close_hook(true);
@@ -843,7 +843,10 @@ impl Control {
             trace: None,
             end,
         };
-        if let Some(id) = hook.id {
+        // It may have been asked, and then have ended.
+        if report.end == HookEnd::TimedOut
+            && let Some(id) = hook.id
+        {
             report.trace = self.forced.findings.trace_of(id);
         }
         if !report.is_success() {
@@ -858,7 +861,7 @@ impl Control {
         // Sets, for there may be a million of them.
         let ended: HashSet<Id> = self.run.registry.take_refused().into_iter().collect();
         let still_there: HashSet<Id> = left.iter().map(|task| task.id).collect();
-        self.surveys.drop_limit();
+        self.drop_limit_survey();
         let Forced {
             tasks: mut refused,
             at,
@@ -870,13 +873,16 @@ impl Control {
         for task in &mut refused {
             task.age += since;
         }
-        let (jobs, mut tasks): (Vec<_>, Vec<_>) = left
+        let (mut jobs, mut tasks): (Vec<_>, Vec<_>) = left
             .into_iter()
             .partition(|task| task.kind == Kind::Blocking);
         refused.append(&mut tasks);
         findings.add_to(&mut refused);
         // A hook is reported as one.
         refused.retain(|task| task.kind != Kind::Hook);
+        for list in [&mut refused, &mut jobs] {
+            list.sort_unstable_by_key(|task| (Reverse(task.age), task.id));
+        }
         if !refused.is_empty() {
             self.blame(Blame::Refused);
             self.say(Line::Refused(refused.clone()));

@@ -169,7 +169,8 @@ fn by_trace(crowd: Vec<&TaskInfo>, looks_up: bool) -> Vec<Entry<'_>> {
         return entries;
     }
     match &mut entries[..] {
-        [only] => {
+        // Where traces are not read, nobody knows whether they agree.
+        [only] if only.trace != Some(InList::Unread) => {
             only.asked = Asked::Some(only.tasks.len());
             only.tasks.extend(untraced);
             only.tasks

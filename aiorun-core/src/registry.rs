@@ -344,6 +344,12 @@ impl Slot {
                 Verdict::Drop
             }
         };
+        if traced && flags & NEW != 0 && verdict == Verdict::Poll {
+            // It answers in the next poll. A traced one looks at the flags twice, and between the two
+            // a task that has not begun would be one that has.
+            next |= TRACE;
+            once_more = true;
+        }
         let stale = match verdict {
             Verdict::Drop => None,
             _ => body.waker.replace(own),
@@ -361,7 +367,7 @@ impl Slot {
             waker.wake_by_ref();
         }
         match verdict {
-            Verdict::Poll if traced => return Verdict::Trace,
+            Verdict::Poll if traced && flags & NEW == 0 => return Verdict::Trace,
             Verdict::Drop if traced => self.registry.answered(id, None),
             _ => {}
         }

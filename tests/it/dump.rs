@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use aiorun::task::{Branch, Frame, Kind, State, TaskInfo};
 use aiorun::{Dump, Flavor, Handle, Phase, catch_cancel, shield};
+use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -362,6 +363,29 @@ fn strays_are_counted_and_their_shields_listed() {
             release.send(()).unwrap();
             shielded.await.unwrap();
             strays.iter().for_each(tokio::task::JoinHandle::abort);
+            aiorun::stop();
+        });
+    }
+}
+
+/// What it begins with hears of it.
+#[test]
+fn a_request_that_finds_a_task_asked_and_not_begun_is_not_lost() {
+    for flavor in FLAVORS {
+        passes(&mut builder(flavor), async {
+            let handle = Handle::current();
+            for _ in 0..20 {
+                let task = aiorun::task("begins").cooperative().spawn(async {
+                    catch_cancel(forever()).await.unwrap_err();
+                });
+                let mut asking = Box::pin(handle.dump());
+                assert!((&mut asking).now_or_never().is_none());
+                // It is asked meanwhile, for the thread that could poll it is here or is busy.
+                std::thread::sleep(Duration::from_millis(20));
+                task.cancel();
+                task.await.unwrap();
+                asking.await;
+            }
             aiorun::stop();
         });
     }

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long before a limit everything is made ready to tell where those are that will not make it.
 const LEAD: Duration = Duration::from_secs(2);
+/// Who was asked or ended less than that ago has had no time to react.
+const LEAST_TIME: Duration = Duration::from_millis(10);
 /// With less than that nothing is read before: it might not be done in time, and be in the way.
 const LEAST_LEAD: Duration = Duration::from_millis(500);
 
@@ -59,6 +61,8 @@ pub(super) struct Surveys {
     prepare_at: Option<Instant>,
     /// The survey of those that a limit is about to end.
     at_limit: Option<AtLimit>,
+    /// Until when those have time that were ended late.
+    pub(super) respite: Option<Instant>,
 }
 
 /// A limit has passed, and force is used when this is over.
@@ -66,24 +70,21 @@ struct AtLimit {
     step: Step,
     /// What is left after that is for the end.
     until: Instant,
-    asked: bool,
+    asked: Option<Instant>,
 }
 
 impl Surveys {
     /// When there is something to do.
     pub(super) fn next_time(&self) -> Option<Instant> {
         let at_limit = self.at_limit.as_ref().map(|limit| limit.until);
-        let times = [self.until(), self.patient, self.prepare_at, at_limit];
+        // The end of the probe tells of itself.
+        let prepare_at = self.prepare_at.filter(|_| !self.is_probing());
+        let times = [self.until(), self.patient, prepare_at, at_limit];
         times.into_iter().flatten().min()
     }
 
     fn until(&self) -> Option<Instant> {
         self.under_way.as_ref().map(|(_, until)| *until)
-    }
-
-    /// The step has ended by itself: there is nobody left to be ended.
-    pub(super) fn drop_limit(&mut self) {
-        self.at_limit = None;
     }
 
     pub(super) fn into_printer(self) -> Option<Printer> {
@@ -160,14 +161,16 @@ impl Control {
     /// is ended: what one gives back as it ends sets others free.
     pub(super) fn survey_limit(&mut self, step: Step) {
         self.end_survey();
-        let grace = lock(&self.run.machine).deadline();
+        // Who wants one waits for the end of the step.
+        self.surveys.patient = None;
+        let grace = lock(&self.run.machine).step_ends();
         let grace = grace.and_then(|at| self.run.started.checked_add(at));
         let now = Instant::now();
         let left = grace.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         self.surveys.at_limit = Some(AtLimit {
             step,
             until: now + left / 2,
-            asked: false,
+            asked: None,
         });
         self.probe(false);
         self.check_limit_survey();
@@ -179,22 +182,46 @@ impl Control {
             return;
         };
         let over = limit.until <= Instant::now();
-        if !limit.asked && !is_probing && !over {
-            limit.asked = true;
+        if limit.asked.is_none() && !is_probing && !over {
+            limit.asked = Some(Instant::now());
             let (step, until) = (limit.step, limit.until);
             self.run.registry.survey_stubborn(until, self.scope(step));
         }
-        let asked = self.surveys.at_limit.as_ref().is_some_and(|it| it.asked);
-        if over || asked && self.run.registry.is_surveyed() {
+        let asked = self.surveys.at_limit.as_ref().and_then(|it| it.asked);
+        if over || asked.is_some() && self.run.registry.is_surveyed() {
             self.end_limit_survey();
         }
     }
 
-    pub(super) fn end_limit_survey(&mut self) {
-        if let Some(AtLimit { step, .. }) = self.surveys.at_limit.take() {
-            let findings = self.run.registry.end_survey();
+    fn end_limit_survey(&mut self) {
+        if let Some(AtLimit { step, asked, .. }) = self.surveys.at_limit.take() {
+            let mut findings = self.run.registry.end_survey();
+            if asked.is_none_or(|at| at.elapsed() < LEAST_TIME) {
+                // Nobody has had the time to be late.
+                findings.forgive();
+            }
             self.use_force(step, findings);
         }
+    }
+
+    /// The step has ended by itself: there is nobody left to be ended.
+    pub(super) fn drop_limit_survey(&mut self) {
+        self.surveys.respite = None;
+        if self.surveys.at_limit.take().is_some() {
+            drop(self.run.registry.end_survey());
+        }
+    }
+
+    /// When the grace is over: whether those that were to be ended have had a moment for it. This
+    /// thread may have been kept from running all the while.
+    pub(super) fn has_had_time(&mut self) -> bool {
+        if self.surveys.at_limit.is_some() {
+            self.end_limit_survey();
+            self.surveys.respite = Some(Instant::now() + LEAST_TIME);
+        }
+        self.surveys
+            .respite
+            .is_none_or(|until| until <= Instant::now())
     }
 
     /// Where a limit comes near, it is likely to pass. What is needed to name lines may take a second
@@ -211,7 +238,7 @@ impl Control {
             });
         }
         let is_due = |at: &mut Instant| *at <= Instant::now();
-        if surveys.prepare_at.take_if(is_due).is_some() {
+        if !surveys.is_probing() && surveys.prepare_at.take_if(is_due).is_some() {
             self.probe(true);
         }
     }

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::{Body, GIVEN_UP, JOB, NEW, REARM, Registry, Slot, Sort, TRACE, kind_of, may_be_cut};
+use super::{
+    Body, CANCEL, GIVEN_UP, JOB, NEW, REARM, Registry, Slot, Sort, TRACE, kind_of, may_be_cut,
+};
 use crate::scope::wake;
 use crate::sync::{lock, lock_std};
 use crate::task::{Id, Kind, TaskInfo};
@@ -183,6 +185,8 @@ impl Slot {
         let (polled, taken) = poll();
         match taken {
             None => (polled, None),
+            // It was not polled: a cancellation has come between, and not everybody is marked yet.
+            Some(_) if self.flags.load(Relaxed) & CANCEL != 0 => (polled, None),
             // There may be awaits among them that it has left since, in the same poll.
             Some(first) if first.count() > 1 => {
                 let (polled, taken) = poll();

@@ -65,9 +65,10 @@ const COMBINATORS: [&str; 24] = [
 const STD: [&str; 3] = ["alloc", "core", "std"];
 
 /// What stands between the root and the user's future.
-const WRAPPINGS: [&str; 4] = [
+const WRAPPINGS: [&str; 5] = [
     "aiorun_core::callback::",
     "aiorun_core::entry::",
+    "aiorun_core::registry::",
     "aiorun_core::shield::Shield::poll_traced",
     "aiorun_core::supervised::",
 ];
@@ -75,6 +76,13 @@ const WRAPPINGS: [&str; 4] = [
 /// What polls a task: outside of it is the runtime, or the task that polls this one. A build that has
 /// inlined it tells nothing of the runtime either.
 const ROOT: &str = "<aiorun_core::supervised::Supervised<";
+
+/// The same for a task that is not ours.
+const OTHER_ROOTS: [&str; 3] = [
+    "tokio::runtime::task::core::Core<",
+    "tokio::runtime::task::harness::poll_future",
+    "tokio::runtime::task::raw::poll",
+];
 
 /// How many rows are shown at each end of a chain of more than twice as many.
 const MOST_ROWS: usize = 32;
@@ -95,7 +103,9 @@ impl Symbol<'_> {
         let file = self
             .file
             .and_then(|file| file.strip_suffix("supervised.rs"));
+        let name = self.name.trim_start_matches('<');
         self.name.starts_with(ROOT)
+            || OTHER_ROOTS.iter().any(|root| name.starts_with(root))
             || is_poll(self.name) && file.and_then(package) == Some("aiorun-core")
     }
 }
@@ -260,11 +270,11 @@ fn public_name(path: String) -> String {
     let Some(inside) = path.strip_prefix("aiorun_core::") else {
         return path;
     };
-    let names = inside.split("::");
-    let names: Vec<_> = names
-        .skip_while(|name| !name.starts_with(char::is_uppercase))
-        .collect();
-    format!("aiorun::{}", names.join("::"))
+    let names: Vec<_> = inside.split("::").collect();
+    let is_type = |name: &&str| name.starts_with(char::is_uppercase);
+    // A function has no type before it.
+    let begin = names.iter().position(is_type).unwrap_or(names.len() - 1);
+    format!("aiorun::{}", names[begin..].join("::"))
 }
 
 fn crate_of(path: &str) -> Option<&str> {
@@ -302,36 +312,50 @@ fn unnamed(symbol: &Symbol<'_>) -> Option<Function> {
     })
 }
 
-/// The package whose source it is, where cargo has put it or where it came with the compiler.
+/// The package whose source it is, where cargo has put it or where it came with the compiler. `None`
+/// for the program's own.
 fn package(file: &str) -> Option<&str> {
     let (of_registry, directory) = below_registry(file);
     if of_registry {
-        let name = directory.split(['/', '\\']).next()?;
-        // `tokio-1.54.1`
-        let version = name.match_indices('-').find(|(at, _)| {
-            let rest = &name[at + 1..];
-            rest.starts_with(|c: char| c.is_ascii_digit())
-        });
-        return Some(version.map_or(name, |(at, _)| &name[..at]));
+        let name = directory.split(SEPARATORS).next()?;
+        return Some(without_version(name).unwrap_or(name));
     }
-    if is_ours(file) {
-        return Some("aiorun-core");
+    if file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/library/") {
+        return Some("std");
     }
-    file.starts_with("/rustc/").then_some("std")
+    // In a checkout, or where sources are kept beside the program.
+    let (before, _) = directory
+        .rsplit_once("/src/")
+        .or_else(|| directory.rsplit_once("\\src\\"))?;
+    let (outside, name) = before.rsplit_once(SEPARATORS).unwrap_or(("", before));
+    let version = without_version(name);
+    let is_foreign = version.is_some() || outside.split(SEPARATORS).any(|it| it == "vendor");
+    let name = version.unwrap_or(name);
+    let is_plumbing = PLUMBING.contains(&&*name.replace('-', "_")) && !STD.contains(&name);
+    (name == "aiorun-core" || is_foreign && is_plumbing).then_some(name)
 }
 
-/// Whether it is a file of this crate, wherever it was checked out.
-fn is_ours(file: &str) -> bool {
-    ["aiorun-core/src/", "aiorun-core\\src\\"]
-        .iter()
-        .any(|ours| file.contains(ours))
+const SEPARATORS: [char; 2] = ['/', '\\'];
+
+/// `tokio` of `tokio-1.54.1`.
+fn without_version(directory: &str) -> Option<&str> {
+    let is_version = |text: &str| {
+        let (major, rest) = text.split_once('.').unwrap_or_default();
+        !major.is_empty() && major.bytes().all(|it| it.is_ascii_digit()) && !rest.is_empty()
+    };
+    let mut dashes = directory.match_indices('-');
+    let (at, _) = dashes.find(|(at, _)| is_version(&directory[at + 1..]))?;
+    Some(&directory[..at])
 }
 
 /// Where a file is below cargo's sources, or all of the path.
 fn below_registry(file: &str) -> (bool, &str) {
     for directory in ["/registry/src/", "\\registry\\src\\"] {
         if let Some((_, rest)) = file.split_once(directory)
-            && let Some((_, rest)) = rest.split_once(['/', '\\'])
+            && let Some((host, rest)) = rest.split_once(SEPARATORS)
+            && let Some((_, hash)) = host.rsplit_once('-')
+            && hash.len() >= 8
+            && hash.bytes().all(|it| it.is_ascii_hexdigit())
         {
             return (true, rest);
         }
@@ -362,6 +386,7 @@ fn function(name: &str) -> Option<Function> {
         });
     };
     let Method {
+        module,
         of_type,
         of_trait,
         name: method,
@@ -369,9 +394,17 @@ fn function(name: &str) -> Option<Function> {
     let of_trait = of_trait.map(without_generics);
     let of_type = without_generics(of_type.trim_start_matches(['&', '*']));
     let of_type = of_type.trim_start_matches("mut ");
-    let of_crate = crate_of(of_type).or_else(|| of_trait.as_deref().and_then(crate_of));
-    let of_crate = of_crate.map(str::to_owned);
-    let polls = of_trait.is_some_and(|it| {
+    // Of an `impl` either the type or the trait is at home in the crate that has written it.
+    let of_type_crate = crate_of(of_type);
+    let crates = [
+        module.and_then(|module| module.split("::").next()),
+        of_type_crate,
+        of_trait.as_deref().and_then(crate_of),
+    ];
+    let mut crates = crates.into_iter().flatten();
+    let author = crates.clone().find(|name| !PLUMBING.contains(name));
+    let of_crate = author.or_else(|| crates.next()).map(str::to_owned);
+    let polls = of_trait.as_deref().is_some_and(|it| {
         it.ends_with("::Future") && method == "poll"
             || it.ends_with("::Stream") && method == "poll_next"
     });
@@ -389,6 +422,8 @@ fn function(name: &str) -> Option<Function> {
 
 /// The parts of a name that tells the type.
 struct Method<'a> {
+    /// Where the `impl` is, if it is elsewhere than its type.
+    module: Option<&'a str>,
     of_type: &'a str,
     of_trait: Option<&'a str>,
     name: &'a str,
@@ -397,13 +432,15 @@ struct Method<'a> {
 /// `<Type as Trait>::method` and `<Type>::method`; or, where the type is at home elsewhere,
 /// `module::<impl Trait for Type>::method` and `module::<impl Type>::method`.
 fn method(name: &str) -> Option<Method<'_>> {
-    let (rest, is_elsewhere) = match name.strip_prefix('<') {
-        Some(rest) => (rest, false),
-        None => (name.split_once("::<impl ")?.1, true),
+    let (module, rest) = if let Some(rest) = name.strip_prefix('<') {
+        (None, rest)
+    } else {
+        let (module, rest) = name.split_once("::<impl ")?;
+        (Some(module), rest)
     };
     let end = end_of_generics(rest)?;
     let (inside, name) = (&rest[..end], rest[end + 1..].trim_start_matches("::"));
-    let (of_type, of_trait) = if is_elsewhere {
+    let (of_type, of_trait) = if module.is_some() {
         match split_outside(inside, " for ") {
             Some((of_trait, of_type)) => (of_type, Some(of_trait)),
             None => (inside, None),
@@ -415,6 +452,7 @@ fn method(name: &str) -> Option<Method<'_>> {
         }
     };
     Some(Method {
+        module,
         of_type,
         of_trait,
         name,

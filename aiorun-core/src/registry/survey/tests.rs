@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::registry::tests::{Alarm, Bench, alarm};
-use crate::registry::{BARE_SHIELD, Outcome, PROTECTED, Verdict};
+use crate::registry::{BARE_SHIELD, COOPERATIVE, Outcome, PROTECTED, Verdict};
 use crate::trace::waker::Taken;
 
 #[track_caller]
@@ -132,6 +132,19 @@ fn a_late_answer_is_of_no_interest() {
     assert!(bench.registry.is_surveyed());
 }
 
+#[test]
+fn who_was_not_polled_for_a_cancellation_does_not_answer() {
+    let bench = Bench::new();
+    let (slot, id, alarm) = suspended(&bench, Kind::Async, 0);
+    bench.registry.survey_all(later());
+    let (_, trace) = slot.poll_traced(&Waker::from(alarm), |_| {
+        // As `attend` has it while all are being marked.
+        slot.cancel(id);
+        Poll::<()>::Pending
+    });
+    assert!(trace.is_none());
+}
+
 /// A poll that takes so many copies of the waker each time.
 fn takes(counts: &[usize]) -> (usize, Option<usize>) {
     let bench = Bench::new();
@@ -214,9 +227,27 @@ fn who_has_not_begun_answers_when_it_does() {
     // This one turns out to be a job, which cannot answer.
     assert_eq!(job.start_job(), Verdict::Poll);
     assert_eq!(asked(&bench), 1);
-    assert_eq!(slot.attend(&alarm().1), Verdict::Trace);
+    let (alarm, waker) = alarm();
+    assert_eq!(slot.attend(&waker), Verdict::Poll);
+    assert_eq!(alarm.count(), 1, "it is polled again");
+    assert_eq!(poll(slot, &alarm), Verdict::Trace);
     slot.answer(Some(trace()));
     assert!(bench.registry.is_surveyed());
+}
+
+/// A request that finds it not begun waits for what it begins with.
+#[test]
+fn who_is_asked_and_cancelled_begins_with_the_request() {
+    let bench = Bench::new();
+    let (slot, id) = bench.task(Kind::Async, COOPERATIVE);
+    bench.registry.survey_all(later());
+    slot.cancel(id);
+    let (_alarm, waker) = alarm();
+    assert_eq!(slot.attend(&waker), Verdict::Poll);
+    assert!(
+        slot.flags.load(Relaxed) & CANCEL != 0,
+        "received before it could listen"
+    );
 }
 
 #[test]

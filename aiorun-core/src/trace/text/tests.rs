@@ -122,6 +122,138 @@ fn names_are_read_in_both_manglings() {
 }
 
 #[test]
+fn an_impl_belongs_to_who_has_written_it() {
+    let cases = [
+        ("app::serve::{{closure}}", "app"),
+        ("<app::Tick as core::future::future::Future>::poll", "app"),
+        (
+            "<alloc::vec::Vec<u8> as app::Wire>::send::{{closure}}",
+            "app",
+        ),
+        (
+            "<tokio::net::TcpStream as app::Wire>::send::{closure#0}",
+            "app",
+        ),
+        (
+            "app::wire::<impl app::Wire for alloc::string::String>::send::{{closure}}",
+            "app",
+        ),
+        (
+            "app::<impl core::future::future::Future for alloc::vec::Vec<app::Tick>>::poll",
+            "app",
+        ),
+        (
+            "<tokio::time::sleep::Sleep as core::future::future::Future>::poll",
+            "tokio",
+        ),
+        (
+            "<tokio::net::TcpStream as hyper::rt::Read>::fill::{{closure}}",
+            "hyper",
+        ),
+        (
+            "<F as futures_core::future::TryFuture>::try_poll",
+            "futures_core",
+        ),
+    ];
+    for (name, of_crate) in cases {
+        assert_eq!(
+            function(name).unwrap().of_crate.as_deref(),
+            Some(of_crate),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn files_are_known_by_their_packages() {
+    let registry = "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
+    let cases = [
+        (
+            format!("{registry}/tokio-1.54.1/src/time/sleep.rs"),
+            Some("tokio"),
+        ),
+        (format!("{registry}/md-5-0.10.6/src/lib.rs"), Some("md-5")),
+        (
+            format!("{registry}/aiorun-core-0.1.0/src/supervised.rs"),
+            Some("aiorun-core"),
+        ),
+        (
+            "C:\\c\\registry\\src\\x-1949cf8c6b5b557f\\h2-0.4.1\\src\\a.rs".into(),
+            Some("h2"),
+        ),
+        (
+            "/rustc/59807616e1fa/library/core/src/task/wake.rs".into(),
+            Some("std"),
+        ),
+        (
+            "/r/lib/rustlib/src/rust/library/core/src/pin.rs".into(),
+            Some("std"),
+        ),
+        (
+            "./aiorun-core/src/supervised.rs".into(),
+            Some("aiorun-core"),
+        ),
+        ("aiorun-core/src/trace/text.rs".into(), Some("aiorun-core")),
+        (
+            "/v/aiorun-core-0.1.0/src/supervised.rs".into(),
+            Some("aiorun-core"),
+        ),
+        (
+            "a\\aiorun-core\\src\\supervised.rs".into(),
+            Some("aiorun-core"),
+        ),
+        ("./vendor/tokio/src/time/sleep.rs".into(), Some("tokio")),
+        (
+            "/build/futures-util-0.3.31/src/lib.rs".into(),
+            Some("futures-util"),
+        ),
+        // the program's own
+        ("./src/main.rs".into(), None),
+        ("/home/me/my-aiorun-core/src/bin/x.rs".into(), None),
+        ("./crates/registry/src/api/conn.rs".into(), None),
+        ("./crates/core/src/lib.rs".into(), None),
+        ("./crates/tokio/src/lib.rs".into(), None),
+        ("/build/app-1.2.0/src/main.rs".into(), None),
+        ("/vendor/core/src/lib.rs".into(), None),
+    ];
+    for (file, of_package) in cases {
+        assert_eq!(package(&file), of_package, "{file}");
+    }
+}
+
+#[test]
+fn the_task_ends_at_its_root_whoever_polls_it() {
+    let lines = |root: &str| {
+        format!(
+            "   3: <tokio::time::sleep::Sleep as core::future::future::Future>::poll
+   4: aiorun_core::registry::survey::<impl aiorun_core::registry::Slot>::poll_traced::{{{{closure}}}}
+   5: aiorun_core::shield::Shield<F>::poll_traced
+   6: {root}
+   7: aiorun_core::supervisor::Launched::drive::{{{{closure}}}}
+   8: app::main::{{{{closure}}}}
+"
+        )
+    };
+    for root in [
+        "<aiorun_core::supervised::Supervised<F,E> as core::future::future::Future>::poll",
+        "tokio::runtime::task::core::Core<T,S>::poll::{{closure}}",
+        "<tokio::runtime::task::core::Core<app::main::{closure#0}, S>>::poll",
+        "tokio::runtime::task::harness::poll_future",
+    ] {
+        let text = lines(root);
+        assert_eq!(
+            shown(vec![branch(&symbols(&text))]),
+            "awaiting tokio::time::sleep::Sleep",
+            "{root}"
+        );
+    }
+    assert_eq!(
+        public_name("aiorun_core::checkpoint::checkpoint".into()),
+        "aiorun::checkpoint"
+    );
+}
+
+#[test]
 fn nonsense_is_no_reason_to_panic() {
     let names = [
         "",
@@ -236,7 +368,7 @@ fn what_macros_put_into_a_function_is_not_shown() {
   21: app::sel::{{closure}}
              at ./src/main.rs:18:17
   25: app::main::{{closure}}::{{closure}}
-             at C:\\cargo\\registry\\src\\index-19\\futures-util-0.3.34\\src\\async_await\\join_mod.rs:95:13
+             at C:\\cargo\\registry\\src\\index-1949cf8c\\futures-util-0.3.34\\src\\async_await\\join_mod.rs:95:13
 ",
     );
     assert_eq!(
