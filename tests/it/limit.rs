@@ -5,12 +5,36 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use aiorun::task::Kind;
-use aiorun::{Builder, Exit, Flavor, Handle, Phase, RunError};
+use aiorun::{Builder, Exit, Flavor, Handle, Phase, RunError, shield};
 
 use crate::trial::{
     BUDGET, FLAVORS, Log, SHORT, attempt, builder, error_text, forever, give_way, passes, reach,
     run, spin_until,
 };
+
+/// Whatever thread has spawned them: each has its part of the registry.
+#[test]
+fn the_oldest_that_refused_is_first() {
+    let exit = attempt(
+        builder(Flavor::MultiThread).timeout_task_shutdown(SHORT),
+        async {
+            let handle = Handle::current();
+            for _ in 0..9 {
+                let handle = handle.clone();
+                let spawner = std::thread::spawn(move || {
+                    handle.spawn(shield(forever()));
+                    std::thread::sleep(Duration::from_millis(5));
+                });
+                spawner.join().unwrap();
+            }
+            give_way().await;
+            aiorun::stop();
+        },
+    );
+    let ages: Vec<_> = exit.report.refused.iter().map(|task| task.age).collect();
+    assert_eq!(ages.len(), 9);
+    assert!(ages.is_sorted_by(|one, next| one >= next), "{ages:?}");
+}
 
 /// What one of them gives back as it is dropped sets others free, which is not where they were.
 #[test]
