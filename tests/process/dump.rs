@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Command, ExitCode, Termination};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aiorun::Builder;
 use rustix::process::Signal;
@@ -152,13 +152,18 @@ fn obstacles(cases: &mut Cases) {
             file.display()
         );
         let mut child = program.started_by(&["sh", "-c", &shell]).start_ready();
-        for _ in 0..2 {
+        let text = || std::fs::read_to_string(&file).expect("a text");
+        for count in 1..=2 {
             child.signal(Signal::USR1);
-            thread::sleep(Duration::from_millis(700));
+            let asked = Instant::now();
+            while text().matches(HEAD).count() < count {
+                assert!(asked.elapsed() < MOST, "{}", text());
+                thread::sleep(Duration::from_millis(20));
+            }
         }
         child.signal(Signal::TERM);
         child.finish().exited(0);
-        let text = std::fs::read_to_string(&file).expect("a text");
+        let text = text();
         std::fs::remove_file(&file).expect("it is ours");
         assert!(text.starts_with("before\naiorun: process "), "{text}");
         assert_eq!(text.matches(HEAD).count(), 2, "{text}");

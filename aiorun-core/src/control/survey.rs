@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::Control;
 use crate::dump::Printer;
-use crate::log::Line;
+use crate::log::{self, Line};
 use crate::phase::Step;
 use crate::registry::survey::Findings;
 use crate::run::Caller;
@@ -55,7 +55,7 @@ pub(super) struct Surveys {
     printer: Option<Printer>,
     /// Those that came meanwhile.
     after_printer: Vec<Client>,
-    /// The limit that is ahead.
+    /// When there is something to tell, as far as is known.
     limit: Option<Duration>,
     /// When it will be near enough to prepare for it, if nobody has yet.
     prepare_at: Option<Instant>,
@@ -224,10 +224,14 @@ impl Control {
             .is_none_or(|until| until <= Instant::now())
     }
 
-    /// Where a limit comes near, it is likely to pass. What is needed to name lines may take a second
-    /// to read, and a program that ends in time never needs it.
+    /// Where a limit comes near, it is likely to pass; and at debug level so is the time for a line that
+    /// tells what is waited for. What is needed to name lines may take a second to read, and a program
+    /// that ends in time never needs it.
     pub(super) fn foresee(&mut self) {
+        let line = self.next_line.filter(|_| log::debugs());
+        let line = line.map(|at| at.saturating_duration_since(self.run.started));
         let limit = lock(&self.run.machine).force_at();
+        let limit = [limit, line].into_iter().flatten().min();
         let surveys = &mut self.surveys;
         if surveys.limit != limit {
             surveys.limit = limit;
