@@ -24,8 +24,11 @@ use crate::trace;
 /// How long a survey waits for answers, and how long it waits to begin.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long before a limit everything is made ready to tell where those are that will not make it.
-const LEAD: Duration = Duration::from_secs(2);
+/// How long before a limit everything is made ready to tell where those are that will not make it, at
+/// the most: a busy machine takes its time for that.
+const LEAD: Duration = Duration::from_secs(5);
+/// Most programs end in less than that, and have nothing to make ready.
+const NOTICEABLE: Duration = Duration::from_millis(100);
 /// Who was asked or ended less than that ago has had no time to react.
 const LEAST_TIME: Duration = Duration::from_millis(10);
 /// With less than that nothing is read before: it might not be done in time, and be in the way.
@@ -237,7 +240,8 @@ impl Control {
             surveys.limit = limit;
             surveys.prepare_at = limit.and_then(|limit| {
                 let left = limit.saturating_sub(self.run.started.elapsed());
-                let lead = Some((left / 2).min(LEAD)).filter(|lead| *lead >= LEAST_LEAD)?;
+                let lead = left.saturating_sub(NOTICEABLE).min(LEAD);
+                let lead = Some(lead).filter(|lead| *lead >= LEAST_LEAD)?;
                 Instant::now().checked_add(left.saturating_sub(lead))
             });
         }
