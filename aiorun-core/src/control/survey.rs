@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long before a limit everything is made ready to tell where those are that will not make it, at
 /// the most: a busy machine takes its time for that.
 const LEAD: Duration = Duration::from_secs(5);
+/// How long before a limit those are asked that will not make it. After it there is no time for that:
+/// on a busy machine an answer takes longer than the grace.
+const AHEAD: Duration = Duration::from_millis(250);
 /// Most programs end in less than that, and have nothing to make ready.
 const NOTICEABLE: Duration = Duration::from_millis(100);
 /// Who was asked or ended less than that ago has had no time to react.
@@ -62,27 +65,37 @@ pub(super) struct Surveys {
     limit: Option<Duration>,
     /// When it will be near enough to prepare for it, if nobody has yet.
     prepare_at: Option<Instant>,
+    /// The limit of the step, if there is one.
+    force_at: Option<Duration>,
+    /// When to ask those that will not make it, if nobody has yet.
+    ask_at: Option<Instant>,
     /// The survey of those that a limit is about to end.
     at_limit: Option<AtLimit>,
     /// Until when those have time that were ended late.
     pub(super) respite: Option<Instant>,
 }
 
-/// A limit has passed, and force is used when this is over.
+/// A limit is about to pass, and when it has, force is used as soon as this is over.
 struct AtLimit {
     step: Step,
-    /// What is left after that is for the end.
-    until: Instant,
+    /// From when on there is no more time for it; `None` before the limit.
+    until: Option<Instant>,
     asked: Option<Instant>,
 }
 
 impl Surveys {
     /// When there is something to do.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        let at_limit = self.at_limit.as_ref().map(|limit| limit.until);
+        let at_limit = self.at_limit.as_ref().and_then(|limit| limit.until);
         // The end of the probe tells of itself.
         let prepare_at = self.prepare_at.filter(|_| !self.is_probing());
-        let times = [self.until(), self.patient, prepare_at, at_limit];
+        let times = [
+            self.until(),
+            self.patient,
+            prepare_at,
+            self.ask_at,
+            at_limit,
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -126,7 +139,8 @@ impl Control {
             let waiting = &mut self.surveys.after_printer;
             self.surveys.next.append(waiting);
         }
-        let busy = self.surveys.under_way.is_some() || lock(&self.run.machine).forced();
+        let at_limit = self.surveys.at_limit.is_some() || lock(&self.run.machine).forced();
+        let busy = self.surveys.under_way.is_some() || at_limit;
         if busy || self.surveys.next.is_empty() {
             return;
         }
@@ -160,38 +174,59 @@ impl Control {
         }
     }
 
-    /// A limit has passed. Those that will not make it are asked where they are, all before the first
-    /// is ended: what one gives back as it ends sets others free.
+    /// A limit has passed, and force is to be used.
     pub(super) fn survey_limit(&mut self, step: Step) {
-        self.end_survey();
-        // Who wants one waits for the end of the step.
-        self.surveys.patient = None;
         let grace = lock(&self.run.machine).step_ends();
         let grace = grace.and_then(|at| self.run.started.checked_add(at));
         let now = Instant::now();
         let left = grace.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        if self.surveys.at_limit.is_none() {
+            self.begin_limit_survey(step);
+        }
+        if let Some(limit) = &mut self.surveys.at_limit {
+            // Who was asked before has had that time already.
+            let had = limit.asked.map_or(Duration::ZERO, |at| at.elapsed());
+            limit.until = Some(now + (left / 2).saturating_sub(had));
+        }
+        self.check_limit_survey();
+    }
+
+    /// Those that will not make it are asked where they are, all before the first is ended: what one
+    /// gives back as it ends sets others free.
+    fn begin_limit_survey(&mut self, step: Step) {
+        self.end_survey();
+        // Who wants one waits for the end of the step.
+        self.surveys.patient = None;
         self.surveys.at_limit = Some(AtLimit {
             step,
-            until: now + left / 2,
+            until: None,
             asked: None,
         });
         self.probe(false);
-        self.check_limit_survey();
     }
 
     fn check_limit_survey(&mut self) {
         let is_probing = self.surveys.is_probing();
-        let Some(limit) = &mut self.surveys.at_limit else {
+        let Some(limit) = &self.surveys.at_limit else {
             return;
         };
-        let over = limit.until <= Instant::now();
-        if limit.asked.is_none() && !is_probing && !over {
-            limit.asked = Some(Instant::now());
-            let (step, until) = (limit.step, limit.until);
-            self.run.registry.survey_stubborn(until, self.scope(step));
+        let (step, until, asked) = (limit.step, limit.until, limit.asked);
+        if step != self.step() {
+            self.drop_limit_survey();
+            return;
+        }
+        let now = Instant::now();
+        let over = until.is_some_and(|until| until <= now);
+        if asked.is_none() && !is_probing && !over {
+            let applies = self.scope(step);
+            self.run.registry.survey_stubborn(now + PATIENCE, applies);
+            if let Some(limit) = &mut self.surveys.at_limit {
+                limit.asked = Some(now);
+            }
         }
         let asked = self.surveys.at_limit.as_ref().and_then(|it| it.asked);
-        if over || asked.is_some() && self.run.registry.is_surveyed() {
+        let is_complete = asked.is_some() && self.run.registry.is_surveyed();
+        if over || until.is_some() && is_complete {
             self.end_limit_survey();
         }
     }
@@ -218,7 +253,8 @@ impl Control {
     /// When the grace is over: whether those that were to be ended have had a moment for it. This
     /// thread may have been kept from running all the while.
     pub(super) fn has_had_time(&mut self) -> bool {
-        if self.surveys.at_limit.is_some() {
+        let is_due = |limit: &AtLimit| limit.until.is_some();
+        if self.surveys.at_limit.as_ref().is_some_and(is_due) {
             self.end_limit_survey();
             self.surveys.respite = Some(Instant::now() + LEAST_TIME);
         }
@@ -233,13 +269,21 @@ impl Control {
     pub(super) fn foresee(&mut self) {
         let line = self.next_line.filter(|_| log::debugs());
         let line = line.map(|at| at.saturating_duration_since(self.run.started));
-        let limit = lock(&self.run.machine).force_at();
-        let limit = [limit, line].into_iter().flatten().min();
+        let force_at = lock(&self.run.machine).force_at();
+        let limit = [force_at, line].into_iter().flatten().min();
+        let elapsed = self.run.started.elapsed();
         let surveys = &mut self.surveys;
+        if surveys.force_at != force_at {
+            surveys.force_at = force_at;
+            surveys.ask_at = force_at.and_then(|limit| {
+                let left = limit.saturating_sub(elapsed);
+                Instant::now().checked_add(left.saturating_sub(AHEAD.min(left / 4)))
+            });
+        }
         if surveys.limit != limit {
             surveys.limit = limit;
             surveys.prepare_at = limit.and_then(|limit| {
-                let left = limit.saturating_sub(self.run.started.elapsed());
+                let left = limit.saturating_sub(elapsed);
                 let lead = left.saturating_sub(NOTICEABLE).min(LEAD);
                 let lead = Some(lead).filter(|lead| *lead >= LEAST_LEAD)?;
                 Instant::now().checked_add(left.saturating_sub(lead))
@@ -248,6 +292,10 @@ impl Control {
         let is_due = |at: &mut Instant| *at <= Instant::now();
         if !surveys.is_probing() && surveys.prepare_at.take_if(is_due).is_some() {
             self.probe(true);
+        }
+        if self.surveys.ask_at.take_if(is_due).is_some() && self.surveys.at_limit.is_none() {
+            self.begin_limit_survey(self.step());
+            self.check_limit_survey();
         }
     }
 
