@@ -135,13 +135,13 @@ fn who_refuses_is_named_though_a_hook_comes_late() {
         let mut builder = builder(flavor);
         builder.shutdown_timeout(2 * SHORT);
         let exit = attempt(&mut builder, async {
-            let (begin, has_begun) = oneshot::channel();
+            let (entered, has_entered) = oneshot::channel();
             // There is something to wait for until then.
-            aiorun::on_exit("first", async { has_begun.await.unwrap() });
+            aiorun::on_exit("first", async { has_entered.await.unwrap() });
             tokio::spawn(async {
                 reach(Phase::Cancelling).await;
                 let last = shield(async {
-                    begin.send(()).unwrap();
+                    entered.send(()).unwrap();
                     while shield(async {}).now_or_never().is_some() {
                         tokio::task::yield_now().await;
                     }
