@@ -114,6 +114,8 @@ struct Control {
     next_line: Option<Instant>,
     /// Who sent the signal that stops the program.
     sender: Option<i64>,
+    /// When to look again how far those that were cancelled have been woken, and how far that was.
+    waking: Option<(Instant, usize)>,
     /// Bare shields that had begun when the tasks were cancelled.
     shields: Vec<(&'static Slot, Id)>,
     forced: Forced,
@@ -273,6 +275,7 @@ impl Control {
             runtime_closed: false,
             next_line: None,
             sender: None,
+            waking: None,
             shields: Vec::new(),
             forced: Forced::default(),
             record: Record {
@@ -349,10 +352,10 @@ impl Control {
         let deadline = deadline.and_then(|at| self.run.started.checked_add(at));
         let deadline = deadline.map(|at| at.max(self.surveys.respite.unwrap_or(at)));
         let asking = self.asking.as_ref().map(|asking| asking.until);
-        [deadline, asking, self.surveys.next_time(), self.next_line]
-            .into_iter()
-            .flatten()
-            .min()
+        let waking = self.waking.map(|(at, _)| at);
+        let surveys = self.surveys.next_time();
+        let times = [deadline, asking, waking, surveys, self.next_line];
+        times.into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -364,6 +367,9 @@ impl Control {
             .is_some_and(|asking| asking.until <= now)
         {
             self.answered(SignalAction::Stop);
+        }
+        if let Some((_, turns)) = self.waking.filter(|(at, _)| *at <= now) {
+            self.watch_waking(Some(turns));
         }
         if self.next_line.is_some_and(|at| at <= now) {
             self.next_line = Some(now + LINE_EVERY);
@@ -792,10 +798,26 @@ impl Control {
             }
         }
         self.shields = self.run.registry.early_bare_shields();
-        self.run.registry.cancel_all();
+        self.run.cancel_all();
+        self.watch_waking(None);
         self.run.cancelling.announce();
         let limit = self.run.time_left(Whose::Task);
         self.say(Line::RunningPending { limit });
+    }
+
+    /// The runtime wakes those that were cancelled. Where it comes to nothing, for its threads are stuck,
+    /// they are woken from here: some may be polled elsewhere, in a `LocalSet` say.
+    fn watch_waking(&mut self, last: Option<usize>) {
+        /// How long a turn may take.
+        const TURN: Duration = Duration::from_millis(50);
+        self.waking = match self.run.waking() {
+            None => None,
+            Some(turns) if last == Some(turns) => {
+                self.run.registry.wake_attentive();
+                None
+            }
+            Some(turns) => Some((Instant::now() + TURN, turns)),
+        };
     }
 
     fn start_hook(&mut self) {

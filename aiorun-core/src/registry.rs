@@ -35,11 +35,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -67,8 +67,8 @@ const ID_BLOCK: u64 = 64;
 const SWEEPING: u64 = 1 << 7;
 /// In the gate: the runtime is about to be closed, and no bare shield begins any more.
 const SEALED: u64 = 1 << 6;
-/// The end of a free list.
-const NOTHING: u32 = u32::MAX;
+/// The phase in the gate.
+const PHASE: u64 = 0xff & !(SWEEPING | SEALED);
 
 /// Not polled yet: the waker is missing.
 const NEW: u32 = 1;
@@ -190,8 +190,7 @@ impl Birth {
         }
     }
 
-    fn too_late(self) -> Origin {
-        let id = Id::new(IDS.fetch_add(1, Relaxed)).expect("ids begin at 1");
+    fn origin(self, id: Id) -> Origin {
         Origin {
             id,
             name: self.name,
@@ -199,6 +198,12 @@ impl Birth {
             kind: self.kind,
         }
     }
+}
+
+/// The id of a task that never was.
+#[cold]
+fn too_late() -> Id {
+    Id::new(IDS.fetch_add(1, Relaxed)).expect("ids begin at 1")
 }
 
 /// The little that can be told of a task without an allocation.
@@ -215,14 +220,15 @@ pub(crate) struct Glance<'a> {
 pub(crate) struct Slot {
     /// Attention, marks, kind and outcome.
     flags: AtomicU32,
-    /// While in use: the number of the thread that is polling the task, or 0. While free: the index
-    /// of the next free slot of the shard.
+    /// The number of the thread that is polling the task, or 0.
     running: AtomicU32,
     registry: &'static Registry,
-    index: u32,
     shard: u8,
     body: Mutex<Body>,
 }
+
+/// No critical section panics, so none is left half done.
+impl RefUnwindSafe for Slot {}
 
 struct Body {
     /// The task's id, or 0 while the slot is free.
@@ -249,12 +255,11 @@ pub(crate) enum Verdict {
 }
 
 impl Slot {
-    fn new(registry: &'static Registry, shard: u8, index: u32) -> Self {
+    fn new(registry: &'static Registry, shard: u8) -> Self {
         Self {
             flags: AtomicU32::new(0),
-            running: AtomicU32::new(NOTHING),
+            running: AtomicU32::new(0),
             registry,
-            index,
             shard,
             body: Mutex::new(Body {
                 id: 0,
@@ -274,6 +279,12 @@ impl Slot {
 
     pub(crate) fn kind(&self) -> Kind {
         kind_of(self.flags.load(Relaxed))
+    }
+
+    /// Whether it is a job, queued or running.
+    #[inline]
+    pub(crate) fn is_blocking(&self) -> bool {
+        class_of(self.flags.load(Relaxed)) == AS_JOB
     }
 
     pub(crate) fn is_critical(&self) -> bool {
@@ -302,9 +313,33 @@ impl Slot {
     }
 
     /// Looks into the flags at the start of a poll. For the task itself only.
-    #[cold]
     #[inline(never)]
     pub(crate) fn attend(&self, waker: &Waker) -> Verdict {
+        if self.flags.load(Relaxed) & ATTENTION == NEW && self.begin(waker) {
+            Verdict::Poll
+        } else {
+            self.decide(waker)
+        }
+    }
+
+    /// The first poll of a task that nobody wants anything of. `false` if somebody does after all.
+    fn begin(&self, waker: &Waker) -> bool {
+        let own = trace::waker::own(waker).clone();
+        let mut body = lock(&self.body);
+        let flags = self.flags.load(Relaxed);
+        let is_plain = flags & ATTENTION == NEW;
+        if is_plain {
+            body.tokio = tokio::task::try_id();
+            body.waker = Some(own);
+            self.enter(thread::number());
+            self.flags.store(flags & !NEW, Release);
+        }
+        is_plain
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decide(&self, waker: &Waker) -> Verdict {
         // Main's waker may be anybody's: it is cloned, woken and dropped with no lock held.
         let own = trace::waker::own(waker).clone();
         let mut body = lock(&self.body);
@@ -470,6 +505,19 @@ impl Slot {
         told.wake();
     }
 
+    /// Wakes it if something was requested of it; says whether it was woken.
+    pub(crate) fn wake_if_attentive(&self) -> bool {
+        // The flags are read under the lock: a task that has just decided to wait for the end of the
+        // sweep is seen here, or sees the end.
+        let mut body = lock(&self.body);
+        if self.flags.load(Relaxed) & (CANCEL | FORCE) == 0 {
+            return false;
+        }
+        let waker = body.waker.take();
+        drop(body);
+        waker.map(wake).is_some()
+    }
+
     /// Whether the task is not gone yet.
     pub(crate) fn is_live(&self, id: Id) -> bool {
         lock(&self.body).id == id.get()
@@ -490,7 +538,7 @@ impl Slot {
         &self.registry.shards[usize::from(self.shard)]
     }
 
-    fn fill(&'static self, id: Id, birth: Birth, parent: Option<&Slot>, epoch: u64) -> bool {
+    fn fill(&'static self, id: Id, birth: &Birth, parent: Option<&Slot>, epoch: u64) -> bool {
         let born = clock();
         let mut body = lock(&self.body);
         let (now, phase) = self.registry.gate();
@@ -522,15 +570,12 @@ impl Slot {
                 flags &= !(CANCEL | REQUESTED);
             }
         }
-        *body = Body {
-            id: id.get(),
-            waker: None,
-            name: birth.name,
-            location: birth.location,
-            born,
-            tokio: None,
-            scopes: None,
-        };
+        // The rest was taken when the slot was freed.
+        body.id = id.get();
+        body.name.clone_from(&birth.name);
+        body.location = birth.location;
+        body.born = born;
+        body.tokio = None;
         self.running.store(0, Relaxed);
         self.flags.store(flags, Release);
         true
@@ -543,9 +588,7 @@ impl Slot {
         let waker = body.waker.take();
         let name = body.name.take();
         let scopes = body.scopes.take();
-        let (caught, told) = scopes
-            .as_ref()
-            .map_or_else(Default::default, |scopes| scopes.end());
+        let ended = scopes.as_ref().map(|scopes| scopes.end());
         let id = std::mem::take(&mut body.id);
         self.flags.store(0, Release);
         drop(body);
@@ -555,9 +598,12 @@ impl Slot {
         if let Some(scopes) = scopes {
             self.shard().keep(scopes);
         }
+        let caught = matches!(ended, Some((true, _)));
         self.registry.release(self, flags, caught);
         drop((waker, name));
-        told.wake();
+        if let Some((_, told)) = ended {
+            told.wake();
+        }
     }
 
     fn glance<'a>(&self, body: &'a Body, now: u64) -> Option<Glance<'a>> {
@@ -801,10 +847,16 @@ impl Slot {
     }
 
     /// Takes the receipts, if what the task has received is still somewhere.
+    #[inline]
     pub(crate) fn take_live_receipts(&self) -> Option<Receipts> {
         if self.flags.load(Relaxed) & RECEIVED == 0 {
             return None;
         }
+        self.look_for_receipts()
+    }
+
+    #[cold]
+    fn look_for_receipts(&self) -> Option<Receipts> {
         lock(&self.body).scopes.as_ref()?.take_live_receipts()
     }
 }
@@ -825,13 +877,28 @@ fn is_own(body: &Body, waker: &Waker) -> bool {
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot")
-            .field("index", &self.index)
+            .field("id", &lock(&self.body).id)
             .finish_non_exhaustive()
     }
 }
 
 fn kind_bits(kind: Kind) -> u32 {
     (kind as u32) << KIND_SHIFT
+}
+
+/// Those that a shard counts together.
+const TASK: usize = 0;
+const AS_JOB: usize = 1;
+const AS_BARE_SHIELD: usize = 2;
+
+fn class_of(flags: u32) -> usize {
+    if flags & BARE_SHIELD != 0 {
+        AS_BARE_SHIELD
+    } else if flags & KIND_MASK == kind_bits(Kind::Blocking) {
+        AS_JOB
+    } else {
+        TASK
+    }
 }
 
 fn kind_of(flags: u32) -> Kind {
@@ -857,10 +924,20 @@ fn with_outcome(flags: u32, outcome: Outcome) -> u32 {
     flags & !OUTCOME_MASK | (outcome as u32) << OUTCOME_SHIFT
 }
 
-/// Microseconds since the first call; one word where `Instant` has two.
+/// Microseconds since some moment, by a clock that ticks every few milliseconds: to read one that is
+/// exact takes as long as the rest of what a task costs.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 fn clock() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let elapsed = START.get_or_init(Instant::now).elapsed();
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let (seconds, nanoseconds) = (now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned());
+    seconds * 1_000_000 + nanoseconds / 1000
+}
+
+/// Microseconds since the first call.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn clock() -> u64 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let elapsed = START.get_or_init(std::time::Instant::now).elapsed();
     elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
 }
 
@@ -894,14 +971,12 @@ impl Shard {
 #[derive(Default)]
 struct ShardState {
     chunks: Vec<&'static [Slot]>,
-    /// The head of the free list, through `Slot::running`; `None` when a chunk is needed.
-    free: Option<u32>,
+    /// Slots that nobody uses, with room for all there are; a chunk is needed when it is empty.
+    free: Vec<&'static Slot>,
     next_id: u64,
     end_of_ids: u64,
-    /// Tasks, jobs and bare shields that are awaited, and those that were given up.
-    tasks: usize,
-    jobs: usize,
-    bare_shields: usize,
+    /// How many are awaited, by [`class_of`], and how many were given up.
+    awaited: [usize; 3],
     given_up: usize,
     /// By [`Outcome`], since the run began; and how many of all had caught a cancellation.
     ended: [u64; 5],
@@ -925,7 +1000,7 @@ pub(crate) struct Census {
 pub(crate) struct Registry {
     /// The run's number, and in the lowest byte its phase, `SWEEPING` and `SEALED`.
     gate: AtomicU64,
-    shards: Box<[Shard]>,
+    shards: [Shard; SHARDS],
     /// Marks that every task of the run is born with: `COOPERATIVE` or none.
     default_marks: AtomicU32,
     /// Who was ended by force, since somebody last asked.
@@ -935,6 +1010,9 @@ pub(crate) struct Registry {
     /// Told when there may be less to wait for, from the reason to stop on.
     pub(crate) changed: Notify,
 }
+
+/// As with [`Slot`].
+impl RefUnwindSafe for Registry {}
 
 /// Whose registry it is at present.
 #[derive(Default)]
@@ -953,10 +1031,9 @@ static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 impl Registry {
     fn leak() -> &'static Self {
-        let shards = (0..SHARDS).map(|_| Shard::new()).collect();
         Box::leak(Box::new(Self {
             gate: AtomicU64::new(Phase::Closed as u64),
-            shards,
+            shards: std::array::from_fn(|_| Shard::new()),
             default_marks: AtomicU32::new(0),
             refused: std::sync::Mutex::new(Vec::new()),
             survey: std::sync::Mutex::default(),
@@ -1039,39 +1116,48 @@ impl Registry {
     /// # Errors
     ///
     /// When the run is over.
+    #[inline]
     pub(crate) fn reserve(
         &'static self,
         epoch: u64,
         parent: Option<&Slot>,
         birth: Birth,
     ) -> Result<(&'static Slot, Origin), Origin> {
-        if self.phase(epoch) == Phase::Closed {
+        match self.admit(epoch, parent, &birth) {
+            Ok((slot, id)) => Ok((slot, birth.origin(id))),
+            Err(id) => Err(birth.origin(id)),
+        }
+    }
+
+    #[inline(never)]
+    fn admit(
+        &'static self,
+        epoch: u64,
+        parent: Option<&Slot>,
+        birth: &Birth,
+    ) -> Result<(&'static Slot, Id), Id> {
+        let gate = self.gate.load(SeqCst);
+        if gate >> 8 != epoch || gate & PHASE == Phase::Closed as u64 {
             // A late caller must not touch the counts of a run that is not its own.
-            return Err(birth.too_late());
+            return Err(too_late());
         }
-        let number = thread::number() as usize % self.shards.len();
-        let sort = Sort::of(birth.marks | kind_bits(birth.kind));
+        let number = thread::number() as usize % SHARDS;
+        let class = class_of(birth.marks | kind_bits(birth.kind));
         let shard = &self.shards[number].state;
-        let (slot, id) = lock(shard).take(self, u8::try_from(number).unwrap_or(0), sort);
-        let origin = Origin {
-            id,
-            name: birth.name.clone(),
-            location: birth.location,
-            kind: birth.kind,
-        };
+        let (slot, id) = lock(shard).take(self, u8::try_from(number).unwrap_or(0), class);
         if slot.fill(id, birth, parent, epoch) {
-            return Ok((slot, origin));
+            return Ok((slot, id));
         }
-        lock(shard).put_back(slot, sort);
+        lock(shard).put_back(slot, class);
         // Somebody may have counted it meanwhile.
         if self.gate().1 != Phase::Running {
             self.changed();
         }
-        Err(origin)
+        Err(id)
     }
 
     fn release(&'static self, slot: &'static Slot, flags: u32, caught: bool) {
-        let sort = Sort::of(flags);
+        let class = class_of(flags);
         let given_up = flags & GIVEN_UP != 0;
         let outcome = if given_up {
             Outcome::Refused as u32
@@ -1080,29 +1166,28 @@ impl Registry {
         };
         let quiet = {
             let mut shard = lock(&slot.shard().state);
-            shard.push_free(slot);
+            shard.free.push(slot);
             // No task, and yet refused if it was cut.
-            if given_up || !matches!(sort, Sort::BareShield { .. }) {
+            if given_up || class != AS_BARE_SHIELD {
                 shard.ended[outcome as usize] += 1;
                 shard.caught += u64::from(caught);
             }
             let count = if given_up {
                 &mut shard.given_up
             } else {
-                shard.count(sort)
+                &mut shard.awaited[class]
             };
             *count -= 1;
             *count == 0
         };
         // The gate is read after the count was changed, and its change is followed by a look at
         // the counts: one of the two sees the other.
-        let phase = self.gate().1;
-        if phase == Phase::Running {
+        if self.gate.load(SeqCst) & PHASE == Phase::Running as u64 {
             return;
         }
         // Those are waited for by themselves, whatever else there is.
         let alone = matches!(
-            sort,
+            Sort::of(flags),
             Sort::BareShield { .. } | Sort::Task(Kind::Callback | Kind::Hook | Kind::Main)
         );
         if quiet || alone {
@@ -1141,9 +1226,9 @@ impl Registry {
     pub(crate) fn census(&self) -> Census {
         let shards: Vec<_> = self.shards.iter().map(|shard| lock(&shard.state)).collect();
         shards.iter().fold(Census::default(), |sum, shard| Census {
-            tasks: sum.tasks + shard.tasks,
-            jobs: sum.jobs + shard.jobs,
-            bare_shields: sum.bare_shields + shard.bare_shields,
+            tasks: sum.tasks + shard.awaited[TASK],
+            jobs: sum.jobs + shard.awaited[AS_JOB],
+            bare_shields: sum.bare_shields + shard.awaited[AS_BARE_SHIELD],
             given_up: sum.given_up + shard.given_up,
         })
     }
@@ -1209,7 +1294,14 @@ impl Registry {
 
     /// Requests the cancellation of every task that is not protected; all are marked before the
     /// first is woken, or acts on it. The phase must be `Cancelling` already.
+    #[cfg(test)]
     pub(crate) fn cancel_all(&self) {
+        self.request_all();
+        self.wake_attentive();
+    }
+
+    /// As far as marking is concerned; [`wake_attentive`](Self::wake_attentive) is to follow.
+    pub(crate) fn request_all(&self) {
         for slot in self.slots() {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
@@ -1220,7 +1312,6 @@ impl Registry {
             }
         }
         self.gate.fetch_and(!SWEEPING, SeqCst);
-        self.wake_attentive();
     }
 
     /// Ends, at its next poll, every task that `applies`. Returns what they were doing.
@@ -1239,18 +1330,26 @@ impl Registry {
         forced
     }
 
-    fn wake_attentive(&self) {
+    /// Wakes those of whom something was requested.
+    pub(crate) fn wake_attentive(&self) {
         for slot in self.slots() {
-            // The flags are read under the lock: a task that has just decided to wait for the end
-            // of the sweep is seen here, or sees the end.
-            let mut body = lock(&slot.body);
-            if slot.flags.load(Relaxed) & (CANCEL | FORCE) == 0 {
-                continue;
-            }
-            let waker = body.waker.take();
-            drop(body);
-            if let Some(waker) = waker {
-                wake(waker);
+            slot.wake_if_attentive();
+        }
+    }
+
+    /// As [`wake_attentive`](Self::wake_attentive), by a task of the runtime: what it wakes goes to the
+    /// queue of its thread, and now and then it lets them come to their turn, before that is full. Counts
+    /// the turns.
+    pub(crate) async fn wake_attentive_by_turns(&self, turns: &std::sync::atomic::AtomicUsize) {
+        /// Half of the queue of one of tokio's workers.
+        const AT_ONCE: usize = 128;
+        let mut woken = 0;
+        for slot in self.slots() {
+            woken += usize::from(slot.wake_if_attentive());
+            if woken == AT_ONCE {
+                woken = 0;
+                turns.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -1269,7 +1368,7 @@ impl Registry {
                 continue;
             }
             slot.flags.fetch_or(GIVEN_UP, Release);
-            *shard.count(sort) -= 1;
+            shard.awaited[class_of(flags)] -= 1;
             shard.given_up += 1;
             left.extend(slot.describe(&body, now));
         }
@@ -1319,56 +1418,42 @@ impl fmt::Debug for Registry {
 }
 
 impl ShardState {
-    fn take(&mut self, registry: &'static Registry, shard: u8, sort: Sort) -> (&'static Slot, Id) {
-        let index = self.free.unwrap_or_else(|| self.grow(registry, shard));
-        let slot = self.slot(index);
-        self.free = Some(slot.running.load(Relaxed)).filter(|next| *next != NOTHING);
+    fn take(
+        &mut self,
+        registry: &'static Registry,
+        shard: u8,
+        class: usize,
+    ) -> (&'static Slot, Id) {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.grow(registry, shard),
+        };
         if self.next_id == self.end_of_ids {
             self.next_id = IDS.fetch_add(ID_BLOCK, Relaxed);
             self.end_of_ids = self.next_id + ID_BLOCK;
         }
         let id = Id::new(self.next_id).expect("ids begin at 1");
         self.next_id += 1;
-        *self.count(sort) += 1;
+        self.awaited[class] += 1;
         (slot, id)
     }
 
     /// Undoes [`ShardState::take`] for a task that came too late.
-    fn put_back(&mut self, slot: &'static Slot, sort: Sort) {
-        self.push_free(slot);
-        *self.count(sort) -= 1;
+    fn put_back(&mut self, slot: &'static Slot, class: usize) {
+        self.free.push(slot);
+        self.awaited[class] -= 1;
     }
 
-    fn count(&mut self, sort: Sort) -> &mut usize {
-        match sort {
-            Sort::Task(_) => &mut self.tasks,
-            Sort::Job => &mut self.jobs,
-            Sort::BareShield { .. } => &mut self.bare_shields,
-        }
-    }
-
-    fn slot(&self, index: u32) -> &'static Slot {
-        let index = index as usize;
-        &self.chunks[index / CHUNK][index % CHUNK]
-    }
-
-    fn push_free(&mut self, slot: &'static Slot) {
-        slot.running.store(self.free.unwrap_or(NOTHING), Relaxed);
-        self.free = Some(slot.index);
-    }
-
-    /// Adds a chunk; returns its first slot, with the others behind it in the free list.
-    fn grow(&mut self, registry: &'static Registry, shard: u8) -> u32 {
-        let first = u32::try_from(self.chunks.len() * CHUNK).expect("fewer than 2^32 tasks");
-        let last = first + u32::try_from(CHUNK).expect("a chunk is small") - 1;
-        let chunk: Vec<Slot> = (first..=last)
-            .map(|index| Slot::new(registry, shard, index))
-            .collect();
-        for slot in &chunk[..CHUNK - 1] {
-            slot.running.store(slot.index + 1, Relaxed);
-        }
-        self.chunks.push(Vec::leak(chunk));
-        first
+    /// Adds a chunk; returns its first slot. The others are used in their order, which memory likes.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, registry: &'static Registry, shard: u8) -> &'static Slot {
+        let chunk: Vec<Slot> = (0..CHUNK).map(|_| Slot::new(registry, shard)).collect();
+        let chunk: &'static [Slot] = Vec::leak(chunk);
+        self.chunks.push(chunk);
+        self.free.reserve(self.chunks.len() * CHUNK);
+        self.free.extend(chunk[1..].iter().rev());
+        &chunk[0]
     }
 }
 
@@ -1381,7 +1466,7 @@ fn phase_of(gate: u64) -> Phase {
         Phase::Finishing,
         Phase::Closed,
     ];
-    PHASES[(gate & 0xff & !(SWEEPING | SEALED)) as usize]
+    PHASES[(gate & PHASE) as usize]
 }
 
 pub(crate) mod survey;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -134,6 +134,10 @@ pub(crate) struct Run {
     main: OnceLock<(&'static Slot, Id)>,
     /// `stop` was called, which the control thread may not have heard yet.
     stop_asked: AtomicBool,
+    /// A task that is in no registry wakes those that were cancelled.
+    is_waking: AtomicBool,
+    /// How far it has come.
+    turns: AtomicUsize,
     /// A signal came before main was started.
     early_signal: AtomicBool,
     /// An error came up that nobody was shown: the subscriber leaves out its level.
@@ -176,6 +180,8 @@ impl Run {
             claim: Mutex::default(),
             main: OnceLock::new(),
             stop_asked: AtomicBool::new(false),
+            is_waking: AtomicBool::new(false),
+            turns: AtomicUsize::new(0),
             early_signal: AtomicBool::new(false),
             unshown: AtomicBool::new(false),
             pause: parts.may_pause.then(Arc::default),
@@ -242,11 +248,40 @@ impl Run {
         self.registry.phase(self.epoch)
     }
 
+    /// Requests the cancellation of all tasks that are not protected. The phase must be `Cancelling`
+    /// already.
+    pub(crate) fn cancel_all(self: &Arc<Self>) {
+        self.registry.request_all();
+        // Whoever drives `supervise` may do so on a thread of their own.
+        if let Some((main, _)) = self.main.get() {
+            main.wake_if_attentive();
+        }
+        let Some(runtime) = self.runtime.get() else {
+            self.registry.wake_attentive();
+            return;
+        };
+        // By a thread of the runtime, which has a queue of its own for those it wakes: each wake from
+        // outside takes a lock and a system call.
+        let run = Arc::clone(self);
+        self.is_waking.store(true, Ordering::SeqCst);
+        runtime.spawn(async move {
+            run.registry.wake_attentive_by_turns(&run.turns).await;
+            run.is_waking.store(false, Ordering::SeqCst);
+        });
+    }
+
+    /// How far those that were cancelled have been woken, if not all of them have.
+    pub(crate) fn waking(&self) -> Option<usize> {
+        let is_waking = self.is_waking.load(Ordering::SeqCst);
+        is_waking.then(|| self.turns.load(Ordering::Relaxed))
+    }
+
     /// How many tasks tokio has and we have not, in a runtime of our own.
     pub(crate) fn strays(&self) -> usize {
         let runtime = self.runtime.get().filter(|_| self.owns_runtime);
         runtime.map_or(0, |runtime| {
             let ours = self.registry.count_of_tokio();
+            let ours = ours + usize::from(self.is_waking.load(Ordering::SeqCst));
             runtime.metrics().num_alive_tasks().saturating_sub(ours)
         })
     }

@@ -20,7 +20,7 @@
 //!    is shielded beside it is not its business.
 //! 4. When the task has ended, `ended` is set before its slot is free for another.
 
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, RefUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -166,6 +166,14 @@ impl Wakers {
     }
 
     pub(crate) fn wake(self) {
+        // Nobody, nearly always.
+        if !self.0.is_empty() {
+            self.wake_all();
+        }
+    }
+
+    #[cold]
+    fn wake_all(self) {
         self.0.into_iter().for_each(wake);
     }
 }
@@ -195,6 +203,9 @@ pub(crate) enum Hearing {
     /// The task is gone and its scope was not told.
     Ended,
 }
+
+/// No critical section panics, so none is left half done.
+impl RefUnwindSafe for Scopes {}
 
 impl Scopes {
     pub(crate) fn new() -> Self {

@@ -301,14 +301,25 @@ where
 }
 
 /// A place in the registry of the caller's supervisor. `Err` when its run is over.
+#[inline]
 #[track_caller]
 fn place(birth: Birth) -> Result<(&'static Slot, Origin), Origin> {
-    let parent = current::slot();
     // The many spawns by tasks take no look at the runtime. A job may run one of its own.
-    if let Some(parent) = parent.filter(|slot| slot.kind() != Kind::Blocking) {
-        let registry = parent.registry();
-        return registry.reserve(registry.epoch(), Some(parent), birth);
+    match current::slot() {
+        Some(parent) if !parent.is_blocking() => {
+            let registry = parent.registry();
+            registry.reserve(registry.epoch(), Some(parent), birth)
+        }
+        parent => place_anywhere(parent, birth),
     }
+}
+
+#[inline(never)]
+#[track_caller]
+fn place_anywhere(
+    parent: Option<&'static Slot>,
+    birth: Birth,
+) -> Result<(&'static Slot, Origin), Origin> {
     match current::run() {
         Some(run) => {
             let parent = parent.filter(|slot| std::ptr::eq(slot.registry(), run.registry));

@@ -354,3 +354,32 @@ fn it_finds_local_sets() {
         assert_eq!(exit.report.tasks.completed, 2);
     });
 }
+
+/// The only worker is stuck until a task of another thread is gone.
+#[test]
+fn who_is_polled_elsewhere_is_cancelled_though_all_workers_are_stuck() {
+    let _watchdog = Watchdog::new();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+    let set = tokio::task::LocalSet::new();
+    let exit = set.block_on(
+        &runtime,
+        supervised(async {
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let (started, has_started) = oneshot::channel();
+            aiorun::spawn_local(async move {
+                let _release = release;
+                forever().await;
+            });
+            aiorun::spawn(async move {
+                started.send(()).unwrap();
+                let _ = released.recv();
+            });
+            has_started.await.unwrap();
+            aiorun::stop();
+        }),
+    );
+    assert!(exit.is_success(), "{exit:?}");
+    assert_eq!(exit.report.tasks.completed, 2);
+    assert_eq!(exit.report.tasks.cancelled, 1);
+}

@@ -1,5 +1,7 @@
 //! What a survey does beside everything else that happens to a task.
 
+use std::time::Instant;
+
 use super::*;
 use crate::trace::Trace;
 use crate::trace::waker::Taken;

@@ -22,7 +22,7 @@ use crate::registry::{Birth, COOPERATIVE, Outcome, Registry, Slot, Tally};
 use crate::scope::Scopes;
 use crate::shield::shield;
 use crate::supervised::{Place, Plain, Supervised};
-use crate::sync::lock;
+use crate::sync::{lock, lock_std};
 use crate::task::{Id, Kind};
 
 /// A task that has not come to rest after so many polls never will.
@@ -371,7 +371,7 @@ impl Bell {
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.is_rung.store(true, SeqCst);
-        if let Some(outer) = &*lock(&self.outer) {
+        if let Some(outer) = &*lock_std(&self.outer) {
             outer.wake_by_ref();
         }
     }
@@ -385,7 +385,7 @@ async fn join_woken(works: Vec<Work>) {
     let mut parts: Vec<_> = parts.collect();
     poll_fn(|cx| {
         for (_, bell) in &parts {
-            *lock(&bell.outer) = Some(cx.waker().clone());
+            *lock_std(&bell.outer) = Some(cx.waker().clone());
         }
         for (part, bell) in &mut parts {
             if let Some(work) = part
