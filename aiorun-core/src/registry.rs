@@ -56,7 +56,7 @@ use self::survey::Survey;
 
 /// How many parts the registry has, so that workers rarely meet at a lock.
 const SHARDS: usize = if cfg!(aiorun_loom) { 1 } else { 8 };
-/// Slots of one chunk: 6 KiB, so that growing is never a pause.
+/// Slots of one chunk: less than 6 KiB, so that growing is never a pause.
 const CHUNK: usize = if cfg!(aiorun_loom) { 2 } else { 64 };
 /// How many scopes a shard keeps for tasks to come.
 const MOST_SPARE: usize = 64;

@@ -1,8 +1,8 @@
 //! Asking the tasks where they are suspended, for whoever wants to know.
 //!
 //! One survey at a time; those that want one meanwhile share the next. It ends when all have
-//! answered, or after a second, or when the limit of a step has come: then those that refuse are
-//! asked as they are ended.
+//! answered, or after a second, or when the limit of a step comes near: then those that will not make
+//! it are asked, all before the first is ended.
 //!
 //! To answer takes a backtrace, and there is one lock for all backtraces of a process. Before anybody
 //! is asked, a thread of ours finds out whether it can be had. Otherwise nobody is: a task that stands
