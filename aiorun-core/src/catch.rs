@@ -157,7 +157,9 @@ impl Catch {
         if self.known != address {
             self.known = address;
             let waker = (!self.slot.is_own(waker)).then(|| trace::waker::own(waker).clone());
-            drop(self.scopes.follow(self.index, waker));
+            let (stale, told) = self.scopes.follow(self.index, waker);
+            drop(stale);
+            told.wake();
         }
     }
 }

@@ -4,9 +4,10 @@
 //! A task gets its `Scopes` when it first needs them, through its slot. They are told of a
 //! cancellation by the task itself, on the thread that polls it, and by nobody else: at the start of
 //! a poll, where the task is suspended, or where the running code enters a catch or asks, which makes
-//! its scope cooperative. So a scope never fires while its future is being polled, and whoever
-//! registers from inside the task need not fear to miss it. Only listeners may be polled by others,
-//! and they look and register under one lock.
+//! its scope cooperative. So a scope never fires while its future is being polled, unless that polls
+//! a catch that began elsewhere and was moved into it; and whoever registers from inside the task
+//! looks under the lock. Only listeners may be polled by others, and they look and register under one
+//! lock.
 //!
 //! A run has two that are no task's, to tell whoever listens that there is a reason to stop, and that
 //! the tasks were cancelled.
@@ -289,11 +290,19 @@ impl Scopes {
         tree.insert(Node::Catch(catch))
     }
 
-    /// Says whom to wake for the catch. From inside the task, so that it cannot have fired meanwhile.
-    /// Returns whom it was before.
-    pub(crate) fn follow(&self, catch: u32, waker: Option<Waker>) -> Option<Waker> {
+    /// Says whom to wake for the catch; returns whom it was before, or who is to be woken at once. It
+    /// fires in a poll of its own where that polls a catch that was moved here from elsewhere, which
+    /// asks.
+    pub(crate) fn follow(&self, catch: u32, waker: Option<Waker>) -> (Option<Waker>, Wakers) {
         let mut tree = lock(&self.tree);
-        std::mem::replace(&mut tree.catch(catch)?.waker, waker)
+        match tree.catch(catch) {
+            Some(catch) if catch.fired => (None, Wakers(waker.into_iter().collect())),
+            Some(catch) => (
+                std::mem::replace(&mut catch.waker, waker),
+                Wakers::default(),
+            ),
+            None => (waker, Wakers::default()),
+        }
     }
 
     /// Whether the catch has fired, and so is to yield.

@@ -364,6 +364,8 @@ fn a_catch_may_be_moved_out_of_the_one_around_it() {
         it is now inside the next one: catch(catch(begin(catch(wait)) wait) wait finish wait)
             +a +b +c +d +e; e: e=ok b=ok +f; cancel:; f: f=ok -d c=err +g;
             cancel: -g a=err completed (caught)
+        it asks where it yields, which fires the one around: join(listen, begin(catch(leave))) join(catch(join(wait, request finish)))
+            +a +b +c; cancel: a=ok +d +e -c c=true b=err -e d=err completed (caught)
         it is dropped elsewhere: catch(begin(catch(wait)) begin(wait) wait)
             +a +b +c +d -c -b +e; cancel: -e a=err -d completed (caught)
     ",
