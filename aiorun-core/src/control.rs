@@ -767,11 +767,11 @@ impl Control {
             // The closure is the user's: it is called by the task, not here.
             Form::Async(call) => {
                 let future = async move { call(handle).await };
-                spawn::internal::<_, supervised::Callback>(&self.run, birth, future)
+                spawn::internal::<_, supervised::Callback>(&self.run, &birth, future)
             }
             Form::Sync(call) => {
                 let job = move || call(handle);
-                spawn::internal_blocking::<_, _, supervised::Callback>(&self.run, birth, job)
+                spawn::internal_blocking::<_, _, supervised::Callback>(&self.run, &birth, job)
             }
         };
         self.callback_task = started.map(|(slot, id)| (slot, id, location));
@@ -832,14 +832,9 @@ impl Control {
             return;
         };
         let title = name.to_string();
-        let birth = Birth {
-            kind: Kind::Hook,
-            name: Some(Arc::new(name)),
-            location,
-            marks: 0,
-        };
+        let birth = Birth::plain(Kind::Hook, location).named(name);
         let began = Instant::now();
-        let started = spawn::internal::<_, supervised::Hook>(&self.run, birth, future);
+        let started = spawn::internal::<_, supervised::Hook>(&self.run, &birth, future);
         self.hook = Some(RunningHook {
             name: title,
             location,

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::task;
 
 use crate::current::{self, Site};
-use crate::output::{Origin, Output, message};
+use crate::output::{Origin, Other, Output, message};
 use crate::registry::Slot;
 use crate::scope::Receipt;
 use crate::task::Id;
@@ -126,6 +126,21 @@ impl<T> JoinHandle<T> {
             .is_none_or(task::JoinHandle::is_finished)
     }
 
+    #[cold]
+    fn other(&self, other: Option<Other<T>>) -> Result<T, JoinError> {
+        match other {
+            Some(Other::Received(value, receipts)) => {
+                if let Some(reader) = receiver() {
+                    reader.adopt_receipts(receipts);
+                }
+                Ok(value)
+            }
+            Some(Other::Panicked(panic)) => Err(self.error(panic.take())),
+            Some(Other::Failed(failed)) => failed.take().ok_or_else(|| self.error(None)),
+            None => Err(self.error(None)),
+        }
+    }
+
     fn error(&self, payload: Option<Box<dyn Any + Send>>) -> JoinError {
         let cause = match payload {
             None => Cause::Cancelled {
@@ -153,15 +168,7 @@ impl<T> Future for JoinHandle<T> {
         let output = ready!(Pin::new(inner).poll(cx));
         Poll::Ready(match output {
             Ok(Output::Value(value)) => Ok(value),
-            Ok(Output::Received(received)) => {
-                let (value, receipts) = *received;
-                if let Some(reader) = receiver() {
-                    reader.adopt_receipts(receipts);
-                }
-                Ok(value)
-            }
-            Ok(Output::Panicked(panic)) => Err(self.error(panic.take())),
-            Ok(Output::Failed(failed)) => failed.take().ok_or_else(|| self.error(None)),
+            Ok(Output::Other(other)) => self.other(other.take()),
             // An `Err` is tokio's: somebody used `abort`, or the runtime is gone.
             Ok(Output::Cancelled) | Err(_) => Err(self.error(None)),
         })

@@ -22,11 +22,47 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 pub(crate) enum Output<T> {
     Value(T),
-    /// A value in which there may be cancellations that the task has received.
-    Received(Box<(T, Receipts)>),
     Cancelled,
-    Panicked(Box<Panicked>),
-    Failed(Box<Failed<T>>),
+    /// What hardly ever happens, in one place.
+    Other(Rare<Other<T>>),
+}
+
+/// A box whose drop is a call, and no code at each place where it may be dropped.
+#[derive(Debug)]
+pub(crate) struct Rare<T>(Option<Box<T>>);
+
+impl<T> Rare<T> {
+    pub(crate) fn take(mut self) -> Option<T> {
+        self.0.take().map(|boxed| *boxed)
+    }
+}
+
+impl<T> Drop for Rare<T> {
+    fn drop(&mut self) {
+        if let Some(boxed) = self.0.take() {
+            discard(boxed);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn discard<T>(boxed: Box<T>) {
+    drop(boxed);
+}
+
+#[derive(Debug)]
+pub(crate) enum Other<T> {
+    /// A value in which there may be cancellations that the task has received.
+    Received(T, Receipts),
+    Panicked(Panicked),
+    Failed(Failed<T>),
+}
+
+impl<T> From<Other<T>> for Output<T> {
+    fn from(other: Other<T>) -> Self {
+        Self::Other(Rare(Some(Box::new(other))))
+    }
 }
 
 /// Which task it was, for whoever has no slot to look into any more.

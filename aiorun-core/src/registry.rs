@@ -6,8 +6,8 @@
 //! 1. A slot never moves and is never freed: chunks of slots are leaked, and a whole registry goes
 //!    back to a process-wide pool when its run is over and its last slot is free. So a task keeps a
 //!    `&'static Slot`, eight bytes, and needs no reference count.
-//! 2. A slot is reserved before its task is handed to tokio, and freed by the drop of the task's
-//!    wrapper, after the user's future. A task that is never polled is counted all the same.
+//! 2. A slot is filled before its task is handed to tokio, and freed by the task's wrapper as soon as
+//!    the user's future is gone. A task that is never polled is counted all the same.
 //! 3. An id is used once in the life of a process. Whoever holds an id and a slot (a `JoinHandle`)
 //!    checks under the slot's lock that they still belong together.
 //! 4. The first poll leaves the task's waker in the slot. A request takes the waker, and whatever
@@ -23,9 +23,10 @@
 //!
 //! # Born while tasks are being cancelled
 //!
-//! The gate tells the phase. It is read under the lock of the new slot, and changed before the
-//! first slot is marked. So for each slot either the marker finds it filled, or its spawner finds
-//! the gate changed; then the spawner decides whether the newcomer is born cancelled.
+//! The gate tells the phase. It is read under the lock of the shard that the new slot is taken from,
+//! and changed before the first shard is visited. So for each slot either the marker finds it filled,
+//! or its spawner finds the gate changed; then the spawner decides whether the newcomer is born
+//! cancelled.
 //!
 //! # Deadlock safety
 //!
@@ -43,9 +44,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::output::Origin;
+use crate::output::{Origin, Problem};
 use crate::phase::Phase;
-use crate::run::Run;
+use crate::run::{Command, Run};
 use crate::scope::{Ear, Place, Places, Receipt, Receipts, Scopes, Wakers, wake};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, lock, lock_std, try_lock};
 use crate::task::{Id, Kind, Label, State, TaskInfo};
@@ -55,7 +56,7 @@ use crate::trace;
 use self::survey::Survey;
 
 /// How many parts the registry has, so that workers rarely meet at a lock.
-const SHARDS: usize = if cfg!(aiorun_loom) { 1 } else { 8 };
+const SHARDS: u32 = if cfg!(aiorun_loom) { 1 } else { 8 };
 /// Slots of one chunk: less than 6 KiB, so that growing is never a pause.
 const CHUNK: usize = if cfg!(aiorun_loom) { 2 } else { 64 };
 /// How many scopes a shard keeps for tasks to come.
@@ -80,6 +81,12 @@ const FORCE: u32 = 1 << 2;
 const REARM: u32 = 1 << 3;
 /// The task is asked where it is suspended.
 const TRACE: u32 = 1 << 4;
+/// A job, queued or running.
+const BLOCKING: u32 = 1 << CLASS_SHIFT;
+/// No task: a shield in a task that is not ours.
+const BARE_SHIELD: u32 = 2 << CLASS_SHIFT;
+/// What the cancellation of all tasks is meant for: main, and those that the program has spawned.
+const ORDINARY: u32 = 1 << 7;
 /// The flags that a poll has to look into.
 const ATTENTION: u32 = NEW | CANCEL | FORCE | REARM | TRACE;
 
@@ -101,8 +108,6 @@ const REQUESTED: u32 = 1 << 14;
 const SHIELDED: u32 = 1 << 15;
 /// A cancellation was requested and waits for the end of the shield.
 const DEFERRED: u32 = 1 << 19;
-/// No task: a shield in a task that is not ours.
-pub(crate) const BARE_SHIELD: u32 = 1 << 20;
 /// A job that has started.
 const JOB: u32 = 1 << 21;
 /// Somebody holds, or held, a cancellation that it received.
@@ -110,10 +115,14 @@ const RECEIVED: u32 = 1 << 22;
 /// Its future is being dropped before it was done.
 const DROPPING: u32 = 1 << 23;
 
+const CLASS_SHIFT: u32 = 5;
+const CLASS_MASK: u32 = 0b11 << CLASS_SHIFT;
 const KIND_SHIFT: u32 = 16;
 const KIND_MASK: u32 = 0b111 << KIND_SHIFT;
 const OUTCOME_SHIFT: u32 = 24;
 const OUTCOME_MASK: u32 = 0b111 << OUTCOME_SHIFT;
+/// From which part of the registry the slot is, while it is used.
+const SHARD_SHIFT: u32 = 27;
 
 /// What a slot is used for, as far as the shutdown is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,30 +181,58 @@ pub(crate) type Name = Option<Arc<Cow<'static, str>>>;
 /// What is known of a task before it starts.
 #[derive(Debug)]
 pub(crate) struct Birth {
-    pub(crate) kind: Kind,
-    pub(crate) name: Name,
-    pub(crate) location: &'static Location<'static>,
-    /// `PROTECTED`, `COOPERATIVE`, `CRITICAL`.
-    pub(crate) marks: u32,
+    flags: u32,
+    name: Name,
+    location: Place,
 }
 
 impl Birth {
     /// A task without a name or marks.
-    pub(crate) fn plain(kind: Kind, location: &'static Location<'static>) -> Self {
+    pub(crate) fn plain(kind: Kind, location: Place) -> Self {
         Self {
-            kind,
+            flags: NEW | kind_bits(kind),
             name: None,
             location,
-            marks: 0,
         }
     }
 
-    fn origin(self, id: Id) -> Origin {
+    pub(crate) fn bare_shield(location: Place) -> Self {
+        Self {
+            flags: BARE_SHIELD | (Kind::Async as u32) << KIND_SHIFT,
+            name: None,
+            location,
+        }
+    }
+
+    pub(crate) fn named(self, name: Cow<'static, str>) -> Self {
+        Self {
+            name: Some(Arc::new(name)),
+            ..self
+        }
+    }
+
+    /// With some of `PROTECTED`, `COOPERATIVE`, `CRITICAL`.
+    pub(crate) fn marked(self, marks: u32) -> Self {
+        Self {
+            flags: self.flags | marks,
+            ..self
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        kind_of(self.flags)
+    }
+
+    pub(crate) fn is_protected(&self) -> bool {
+        self.flags & PROTECTED != 0
+    }
+
+    pub(crate) fn origin(self, id: Id) -> Origin {
         Origin {
             id,
+            kind: self.kind(),
             name: self.name,
             location: self.location,
-            kind: self.kind,
         }
     }
 }
@@ -204,6 +241,34 @@ impl Birth {
 #[cold]
 fn too_late() -> Id {
     Id::new(IDS.fetch_add(1, Relaxed)).expect("ids begin at 1")
+}
+
+/// What becomes of the flags of a newcomer to a run that is not simply running; `None` if it comes
+/// too late.
+#[cold]
+fn late_flags(gate: u64, epoch: u64, parent: Option<&Slot>, flags: u32) -> Option<u32> {
+    let phase = phase_of(gate);
+    let too_late = match kind_of(flags) {
+        _ if gate >> 8 != epoch => true,
+        _ if flags & BARE_SHIELD != 0 => phase == Phase::Closed || gate & SEALED != 0,
+        Kind::Main => phase >= Phase::Stopping,
+        _ => phase == Phase::Closed,
+    };
+    if too_late {
+        return None;
+    }
+    let late = match parent {
+        _ if phase < Phase::Cancelling => 0,
+        Some(parent) if parent.is_untold() && flags & PROTECTED == 0 => {
+            if flags & BLOCKING == 0 {
+                CANCEL | REQUESTED
+            } else {
+                0
+            }
+        }
+        _ => LATE,
+    };
+    Some(flags | late)
 }
 
 /// The little that can be told of a task without an allocation.
@@ -223,7 +288,6 @@ pub(crate) struct Slot {
     /// The number of the thread that is polling the task, or 0.
     running: AtomicU32,
     registry: &'static Registry,
-    shard: u8,
     body: Mutex<Body>,
 }
 
@@ -235,9 +299,8 @@ struct Body {
     id: u64,
     waker: Option<Waker>,
     name: Name,
-    location: &'static Location<'static>,
-    /// In microseconds of [`clock`].
-    born: u64,
+    location: Place,
+    born: Moment,
     /// Which of tokio's tasks it is: code of another one may be polled inside a poll of it.
     tokio: Option<tokio::task::Id>,
     scopes: Option<Arc<Scopes>>,
@@ -255,18 +318,17 @@ pub(crate) enum Verdict {
 }
 
 impl Slot {
-    fn new(registry: &'static Registry, shard: u8) -> Self {
+    fn new(registry: &'static Registry) -> Self {
         Self {
             flags: AtomicU32::new(0),
             running: AtomicU32::new(0),
             registry,
-            shard,
             body: Mutex::new(Body {
                 id: 0,
                 waker: None,
                 name: None,
                 location: Location::caller(),
-                born: 0,
+                born: Moment(0),
                 tokio: None,
                 scopes: None,
             }),
@@ -284,7 +346,7 @@ impl Slot {
     /// Whether it is a job, queued or running.
     #[inline]
     pub(crate) fn is_blocking(&self) -> bool {
-        class_of(self.flags.load(Relaxed)) == AS_JOB
+        self.flags.load(Relaxed) & BLOCKING != 0
     }
 
     pub(crate) fn is_critical(&self) -> bool {
@@ -529,60 +591,65 @@ impl Slot {
         // In this order: when all are marked, this one is.
         let sweeping = self.registry.is_sweeping();
         let flags = self.flags.load(Acquire);
-        let plain = matches!(kind_of(flags), Kind::Main | Kind::Async | Kind::Local);
         let pending = sweeping || flags & CANCEL != 0;
-        plain && pending && flags & (LATE | PROTECTED | SHIELDED) == 0
+        pending && flags & (ORDINARY | LATE | PROTECTED | SHIELDED) == ORDINARY
     }
 
     fn shard(&self) -> &'static Shard {
-        &self.registry.shards[usize::from(self.shard)]
+        self.shard_of(self.flags.load(Relaxed))
     }
 
-    fn fill(&'static self, id: Id, birth: &Birth, parent: Option<&Slot>, epoch: u64) -> bool {
-        let born = clock();
+    fn shard_of(&self, flags: u32) -> &'static Shard {
+        &self.registry.shards[(flags >> SHARD_SHIFT & (SHARDS - 1)) as usize]
+    }
+
+    /// Makes it the place of a task. Nobody polls that yet, and the last one has left nothing.
+    fn fill(&self, id: Id, flags: u32, born: Moment, birth: &Birth) {
         let mut body = lock(&self.body);
-        let (now, phase) = self.registry.gate();
-        let bare_shield = birth.marks & BARE_SHIELD != 0;
-        let too_late = match birth.kind {
-            Kind::Main => phase >= Phase::Stopping,
-            _ if bare_shield => phase == Phase::Closed || self.registry.is_sealed(),
-            _ => phase == Phase::Closed,
-        };
-        if now != epoch || too_late {
-            return false;
-        }
-        let mut marks = birth.marks;
-        if !bare_shield {
-            marks |= NEW;
-            if matches!(birth.kind, Kind::Main | Kind::Async | Kind::Local) {
-                marks |= self.registry.default_marks.load(Relaxed);
-            }
-        }
-        let mut flags = marks | kind_bits(birth.kind);
-        if phase >= Phase::Cancelling {
-            flags |= match parent {
-                Some(parent) if parent.is_untold() && birth.marks & PROTECTED == 0 => {
-                    CANCEL | REQUESTED
-                }
-                _ => LATE,
-            };
-            if birth.kind == Kind::Blocking {
-                flags &= !(CANCEL | REQUESTED);
-            }
-        }
-        // The rest was taken when the slot was freed.
         body.id = id.get();
-        body.name.clone_from(&birth.name);
         body.location = birth.location;
         body.born = born;
-        body.tokio = None;
-        self.running.store(0, Relaxed);
+        if let Some(name) = &birth.name {
+            body.name = Some(Arc::clone(name));
+        }
         self.flags.store(flags, Release);
-        true
     }
 
-    /// Takes the slot back: the task and all it owned is gone.
-    pub(crate) fn free(&'static self) {
+    /// Takes the slot back: the task and all it owned is gone. Its end is `outcome`, unless another
+    /// one is noted.
+    #[inline(never)]
+    pub(crate) fn end(&'static self, outcome: Outcome) {
+        /// An ordinary task has none of them at its end.
+        const SPECIAL: u32 = CLASS_MASK | CRITICAL | GIVEN_UP | TRACE | OUTCOME_MASK;
+        let mut body = lock(&self.body);
+        let flags = self.flags.load(Relaxed);
+        if flags & SPECIAL != 0 || body.name.is_some() || body.scopes.is_some() {
+            drop(body);
+            return self.end_special(outcome);
+        }
+        let waker = body.waker.take();
+        body.id = 0;
+        self.flags.store(0, Release);
+        drop(body);
+        let mut shard = lock(&self.shard_of(flags).state);
+        shard.free.push(self);
+        shard.ended[outcome as usize] += 1;
+        shard.awaited[TASK] -= 1;
+        let quiet = shard.awaited[TASK] == 0;
+        drop(shard);
+        self.registry.note_end(flags, quiet);
+        drop(waker);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_special(&'static self, outcome: Outcome) {
+        // The first word about it counts, so this one changes nothing where it has failed.
+        if self.is_critical()
+            && let (Some(run), Some(origin)) = (self.registry.run(), self.origin())
+        {
+            run.send(Command::CriticalEnded(origin, Problem::Ended));
+        }
         let mut body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
         let waker = body.waker.take();
@@ -596,17 +663,44 @@ impl Slot {
             self.registry.answered(id, None);
         }
         if let Some(scopes) = scopes {
-            self.shard().keep(scopes);
+            self.shard_of(flags).keep(scopes);
         }
         let caught = matches!(ended, Some((true, _)));
-        self.registry.release(self, flags, caught);
+        self.release(flags, outcome, caught);
         drop((waker, name));
         if let Some((_, told)) = ended {
             told.wake();
         }
     }
 
-    fn glance<'a>(&self, body: &'a Body, now: u64) -> Option<Glance<'a>> {
+    fn release(&'static self, flags: u32, outcome: Outcome, caught: bool) {
+        let class = class_of(flags);
+        let given_up = flags & GIVEN_UP != 0;
+        let outcome = match (flags & OUTCOME_MASK) >> OUTCOME_SHIFT {
+            _ if given_up => Outcome::Refused as u32,
+            0 => outcome as u32,
+            noted => noted,
+        };
+        let quiet = {
+            let mut shard = lock(&self.shard_of(flags).state);
+            shard.free.push(self);
+            // No task, and yet refused if it was cut.
+            if given_up || class != AS_BARE_SHIELD {
+                shard.ended[outcome as usize] += 1;
+                shard.caught += u64::from(caught);
+            }
+            let count = if given_up {
+                &mut shard.given_up
+            } else {
+                &mut shard.awaited[class]
+            };
+            *count -= 1;
+            *count == 0
+        };
+        self.registry.note_end(flags, quiet);
+    }
+
+    fn glance<'a>(&self, body: &'a Body, now: Moment) -> Option<Glance<'a>> {
         let flags = self.flags.load(Acquire);
         let label = Label {
             kind: kind_of(flags),
@@ -617,14 +711,14 @@ impl Slot {
         Some(Glance {
             label,
             location: body.location,
-            age: Duration::from_micros(now.saturating_sub(body.born)),
+            age: now.since(body.born),
             thread: self.running.load(Relaxed),
             dropping: flags & DROPPING != 0,
         })
     }
 
-    /// What is known of it as of `now`, a time of [`clock`].
-    fn describe(&self, body: &Body, now: u64) -> Option<TaskInfo> {
+    /// What is known of it as of `now`.
+    fn describe(&self, body: &Body, now: Moment) -> Option<TaskInfo> {
         let id = Id::new(body.id)?;
         let flags = self.flags.load(Acquire);
         let kind = kind_of(flags);
@@ -650,7 +744,7 @@ impl Slot {
             name: body.name.as_deref().cloned(),
             location: body.location,
             kind,
-            age: Duration::from_micros(now.saturating_sub(body.born)),
+            age: now.since(body.born),
             state,
             protected: flags & PROTECTED != 0,
             cooperative: flags & COOPERATIVE != 0,
@@ -883,7 +977,12 @@ impl fmt::Debug for Slot {
 }
 
 fn kind_bits(kind: Kind) -> u32 {
-    (kind as u32) << KIND_SHIFT
+    let class = match kind {
+        Kind::Main | Kind::Async | Kind::Local => ORDINARY,
+        Kind::Blocking => BLOCKING,
+        Kind::Callback | Kind::Hook => 0,
+    };
+    (kind as u32) << KIND_SHIFT | class
 }
 
 /// Those that a shard counts together.
@@ -892,13 +991,7 @@ const AS_JOB: usize = 1;
 const AS_BARE_SHIELD: usize = 2;
 
 fn class_of(flags: u32) -> usize {
-    if flags & BARE_SHIELD != 0 {
-        AS_BARE_SHIELD
-    } else if flags & KIND_MASK == kind_bits(Kind::Blocking) {
-        AS_JOB
-    } else {
-        TASK
-    }
+    ((flags & CLASS_MASK) >> CLASS_SHIFT) as usize
 }
 
 fn kind_of(flags: u32) -> Kind {
@@ -924,21 +1017,37 @@ fn with_outcome(flags: u32, outcome: Outcome) -> u32 {
     flags & !OUTCOME_MASK | (outcome as u32) << OUTCOME_SHIFT
 }
 
-/// Microseconds since some moment, by a clock that ticks every few milliseconds: to read one that is
-/// exact takes as long as the rest of what a task costs.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn clock() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let (seconds, nanoseconds) = (now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned());
-    seconds * 1_000_000 + nanoseconds / 1000
-}
+/// A moment by a clock that ticks every few milliseconds: to read one that is exact takes as long as
+/// the rest of what a task costs. Seconds, and in the lowest bits nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Moment(u64);
 
-/// Microseconds since the first call.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn clock() -> u64 {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    let elapsed = START.get_or_init(std::time::Instant::now).elapsed();
-    elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros())
+impl Moment {
+    const NANOSECONDS: u32 = 30;
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        let seconds = now.tv_sec.cast_unsigned() << Self::NANOSECONDS;
+        Self(seconds | now.tv_nsec.cast_unsigned())
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn now() -> Self {
+        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        let elapsed = START.get_or_init(std::time::Instant::now).elapsed();
+        let seconds = elapsed.as_secs() << Self::NANOSECONDS;
+        Self(seconds | u64::from(elapsed.subsec_nanos()))
+    }
+
+    fn since(self, earlier: Self) -> Duration {
+        self.elapsed().saturating_sub(earlier.elapsed())
+    }
+
+    fn elapsed(self) -> Duration {
+        let nanoseconds = self.0 & ((1 << Self::NANOSECONDS) - 1);
+        Duration::from_secs(self.0 >> Self::NANOSECONDS) + Duration::from_nanos(nanoseconds)
+    }
 }
 
 /// A part of the registry with a lock of its own.
@@ -971,7 +1080,9 @@ impl Shard {
 #[derive(Default)]
 struct ShardState {
     chunks: Vec<&'static [Slot]>,
-    /// Slots that nobody uses, with room for all there are; a chunk is needed when it is empty.
+    /// Slots of the last chunk that were never used.
+    fresh: std::slice::Iter<'static, Slot>,
+    /// Slots that were, and are not now; with room for all there are.
     free: Vec<&'static Slot>,
     next_id: u64,
     end_of_ids: u64,
@@ -1000,7 +1111,7 @@ pub(crate) struct Census {
 pub(crate) struct Registry {
     /// The run's number, and in the lowest byte its phase, `SWEEPING` and `SEALED`.
     gate: AtomicU64,
-    shards: [Shard; SHARDS],
+    shards: [Shard; SHARDS as usize],
     /// Marks that every task of the run is born with: `COOPERATIVE` or none.
     default_marks: AtomicU32,
     /// Who was ended by force, since somebody last asked.
@@ -1083,15 +1194,11 @@ impl Registry {
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.gate().0
+        self.gate.load(SeqCst) >> 8
     }
 
     fn is_sweeping(&self) -> bool {
         self.gate.load(SeqCst) & SWEEPING != 0
-    }
-
-    fn is_sealed(&self) -> bool {
-        self.gate.load(SeqCst) & SEALED != 0
     }
 
     /// From now on no bare shield begins.
@@ -1111,80 +1218,45 @@ impl Registry {
             .store(epoch << 8 | phase as u64 | sweeping, SeqCst);
     }
 
-    /// Gives a task a place.
-    ///
-    /// # Errors
-    ///
-    /// When the run is over.
-    #[inline]
-    pub(crate) fn reserve(
-        &'static self,
-        epoch: u64,
-        parent: Option<&Slot>,
-        birth: Birth,
-    ) -> Result<(&'static Slot, Origin), Origin> {
-        match self.admit(epoch, parent, &birth) {
-            Ok((slot, id)) => Ok((slot, birth.origin(id))),
-            Err(id) => Err(birth.origin(id)),
-        }
-    }
-
+    /// Gives a task a place, or none when it comes too late. In either case an id.
     #[inline(never)]
-    fn admit(
+    pub(crate) fn admit(
         &'static self,
         epoch: u64,
         parent: Option<&Slot>,
         birth: &Birth,
-    ) -> Result<(&'static Slot, Id), Id> {
+    ) -> (Option<&'static Slot>, Id) {
+        let number = thread::number() % SHARDS;
+        let born = Moment::now();
+        let mut shard = lock(&self.shards[number as usize].state);
+        // Under the lock: who marks all tasks after a change of the gate finds this one.
         let gate = self.gate.load(SeqCst);
-        if gate >> 8 != epoch || gate & PHASE == Phase::Closed as u64 {
-            // A late caller must not touch the counts of a run that is not its own.
-            return Err(too_late());
+        let mut flags = birth.flags;
+        if gate != epoch << 8 {
+            match late_flags(gate, epoch, parent, flags) {
+                Some(late) => flags = late,
+                None => return (None, too_late()),
+            }
         }
-        let number = thread::number() as usize % SHARDS;
-        let class = class_of(birth.marks | kind_bits(birth.kind));
-        let shard = &self.shards[number].state;
-        let (slot, id) = lock(shard).take(self, u8::try_from(number).unwrap_or(0), class);
-        if slot.fill(id, birth, parent, epoch) {
-            return Ok((slot, id));
+        if flags & ORDINARY != 0 {
+            flags |= self.default_marks.load(Relaxed);
         }
-        lock(shard).put_back(slot, class);
-        // Somebody may have counted it meanwhile.
-        if self.gate().1 != Phase::Running {
-            self.changed();
-        }
-        Err(id)
+        let (slot, id) = shard.take(self, class_of(flags));
+        slot.fill(id, flags | number << SHARD_SHIFT, born, birth);
+        (Some(slot), id)
     }
 
-    fn release(&'static self, slot: &'static Slot, flags: u32, caught: bool) {
-        let class = class_of(flags);
-        let given_up = flags & GIVEN_UP != 0;
-        let outcome = if given_up {
-            Outcome::Refused as u32
-        } else {
-            (flags & OUTCOME_MASK) >> OUTCOME_SHIFT
-        };
-        let quiet = {
-            let mut shard = lock(&slot.shard().state);
-            shard.free.push(slot);
-            // No task, and yet refused if it was cut.
-            if given_up || class != AS_BARE_SHIELD {
-                shard.ended[outcome as usize] += 1;
-                shard.caught += u64::from(caught);
-            }
-            let count = if given_up {
-                &mut shard.given_up
-            } else {
-                &mut shard.awaited[class]
-            };
-            *count -= 1;
-            *count == 0
-        };
+    /// Something has ended; `quiet` if nothing of its class is left in its shard.
+    fn note_end(&'static self, flags: u32, quiet: bool) {
         // The gate is read after the count was changed, and its change is followed by a look at
         // the counts: one of the two sees the other.
-        if self.gate.load(SeqCst) & PHASE == Phase::Running as u64 {
-            return;
+        if self.gate.load(SeqCst) & PHASE != Phase::Running as u64 {
+            self.note_late_end(flags, quiet);
         }
+    }
+
+    #[inline(never)]
+    fn note_late_end(&'static self, flags: u32, quiet: bool) {
         // Those are waited for by themselves, whatever else there is.
         let alone = matches!(
             Sort::of(flags),
@@ -1243,7 +1315,6 @@ impl Registry {
             }
             sum.caught += shard.caught;
         }
-        // Not the shards' counts: those have a newcomer before it is let in.
         for slot in self.slots().filter(|slot| slot.is_in_use()) {
             match slot.flags.load(Relaxed) & (BARE_SHIELD | GIVEN_UP) {
                 0 => sum.alive += 1,
@@ -1268,7 +1339,7 @@ impl Registry {
 
     /// Looks at everything that lives, and waits for no lock; says how many it could not look at.
     pub(crate) fn glance(&self, mut look: impl FnMut(Glance<'_>)) -> usize {
-        let now = clock();
+        let now = Moment::now();
         let mut unseen = 0;
         for shard in &self.shards {
             let Some(shard) = try_lock(&shard.state) else {
@@ -1305,9 +1376,7 @@ impl Registry {
         for slot in self.slots() {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
-            let spared = flags & (PROTECTED | LATE | BARE_SHIELD) != 0
-                || matches!(kind_of(flags), Kind::Blocking | Kind::Callback | Kind::Hook);
-            if body.id != 0 && !spared {
+            if body.id != 0 && flags & (ORDINARY | PROTECTED | LATE) == ORDINARY {
                 slot.flags.fetch_or(CANCEL | REQUESTED, Release);
             }
         }
@@ -1317,7 +1386,7 @@ impl Registry {
     /// Ends, at its next poll, every task that `applies`. Returns what they were doing.
     pub(crate) fn force(&self, applies: impl Fn(Sort) -> bool) -> Vec<TaskInfo> {
         let mut forced = Vec::new();
-        let now = clock();
+        let now = Moment::now();
         for slot in self.slots() {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
@@ -1357,7 +1426,7 @@ impl Registry {
     /// Waits no longer for whatever `applies` to and is there. Returns what that is.
     pub(crate) fn give_up(&self, applies: impl Fn(Sort) -> bool) -> Vec<TaskInfo> {
         let mut left = Vec::new();
-        let now = clock();
+        let now = Moment::now();
         for slot in self.slots().filter(|slot| slot.is_in_use()) {
             // The shard first, so that the count and the mark change together.
             let mut shard = lock(&slot.shard().state);
@@ -1398,7 +1467,7 @@ impl Registry {
     pub(crate) fn tasks(&self, awaited: bool) -> Vec<TaskInfo> {
         let awaited = |slot: &Slot| !awaited || slot.flags.load(Relaxed) & GIVEN_UP == 0;
         // One moment for all: a walk that is interrupted must not make the later ones look older.
-        let now = clock();
+        let now = Moment::now();
         let mut tasks: Vec<_> = self
             .slots()
             .filter(|slot| awaited(slot))
@@ -1418,15 +1487,10 @@ impl fmt::Debug for Registry {
 }
 
 impl ShardState {
-    fn take(
-        &mut self,
-        registry: &'static Registry,
-        shard: u8,
-        class: usize,
-    ) -> (&'static Slot, Id) {
+    fn take(&mut self, registry: &'static Registry, class: usize) -> (&'static Slot, Id) {
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None => self.grow(registry, shard),
+            None => self.take_fresh(registry),
         };
         if self.next_id == self.end_of_ids {
             self.next_id = IDS.fetch_add(ID_BLOCK, Relaxed);
@@ -1438,22 +1502,21 @@ impl ShardState {
         (slot, id)
     }
 
-    /// Undoes [`ShardState::take`] for a task that came too late.
-    fn put_back(&mut self, slot: &'static Slot, class: usize) {
-        self.free.push(slot);
-        self.awaited[class] -= 1;
-    }
-
-    /// Adds a chunk; returns its first slot. The others are used in their order, which memory likes.
+    /// A slot that was never used, in their order, which memory likes; of a new chunk if need be.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, registry: &'static Registry, shard: u8) -> &'static Slot {
-        let chunk: Vec<Slot> = (0..CHUNK).map(|_| Slot::new(registry, shard)).collect();
+    fn take_fresh(&mut self, registry: &'static Registry) -> &'static Slot {
+        if let Some(slot) = self.fresh.next() {
+            return slot;
+        }
+        let chunk: Vec<Slot> = (0..CHUNK).map(|_| Slot::new(registry)).collect();
         let chunk: &'static [Slot] = Vec::leak(chunk);
         self.chunks.push(chunk);
+        // So that the end of a task never allocates.
         self.free.reserve(self.chunks.len() * CHUNK);
-        self.free.extend(chunk[1..].iter().rev());
-        &chunk[0]
+        let (first, rest) = chunk.split_first().expect("a chunk is not empty");
+        self.fresh = rest.iter();
+        first
     }
 }
 

@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::current::{self, Site};
-use crate::registry::{BARE_SHIELD, Birth, Slot};
+use crate::registry::{Birth, Slot};
 use crate::scope::{self, Scopes};
 use crate::spawn::reserve_in;
 use crate::supervised::Place;
-use crate::task::{Id, Kind};
+use crate::task::Id;
 use crate::trace::Trace;
 
 /// Runs `future` to its end before the task receives a cancellation: Python's `asyncio.shield`,
@@ -120,17 +120,13 @@ impl Cover {
                     index,
                 })
             }
-            Site::Bare(run) => {
-                let mut birth = Birth::plain(Kind::Async, place);
-                birth.marks |= BARE_SHIELD;
-                match reserve_in(&run, None, birth) {
-                    Ok((slot, _)) => Self::Bare {
-                        place: Place::new(slot),
-                    },
-                    Err(_) if run.owns_runtime => Self::TooLate,
-                    Err(_) => Self::Inert,
-                }
-            }
+            Site::Bare(run) => match reserve_in(&run, None, &Birth::bare_shield(place)).0 {
+                Some(slot) => Self::Bare {
+                    place: Place::new(slot),
+                },
+                None if run.owns_runtime => Self::TooLate,
+                None => Self::Inert,
+            },
             Site::Job(_) | Site::Outside => Self::Inert,
         }
     }

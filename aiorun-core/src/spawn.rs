@@ -6,7 +6,7 @@ use std::panic::Location;
 
 use crate::current;
 use crate::join::JoinHandle;
-use crate::output::{Origin, Output};
+use crate::output::Output;
 use crate::registry::{Birth, PROTECTED, Slot};
 use crate::run::Run;
 use crate::supervised::{Ending, Fallible, Job, Place, Plain, Supervised};
@@ -146,10 +146,7 @@ where
     F::Output: Send + 'static,
 {
     asynchronous(
-        Birth {
-            marks: PROTECTED,
-            ..Birth::plain(Kind::Async, Location::caller())
-        },
+        Birth::plain(Kind::Async, Location::caller()).marked(PROTECTED),
         future,
     )
 }
@@ -176,10 +173,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match place(birth) {
-        Ok((slot, origin)) => supervised::<_, Plain>(slot, origin, future),
-        Err(origin) => JoinHandle::too_late(origin),
-    }
+    supervised::<_, Plain>(birth, future)
 }
 
 #[track_caller]
@@ -189,22 +183,25 @@ where
     T: Send + 'static,
     E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
 {
-    match place(birth) {
-        Ok((slot, origin)) => supervised::<_, Fallible>(slot, origin, future),
-        Err(origin) => JoinHandle::too_late(origin),
-    }
+    supervised::<_, Fallible>(birth, future)
 }
 
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "the home of tasks")]
-fn supervised<F, E>(slot: &'static Slot, origin: Origin, future: F) -> JoinHandle<F::Output>
+fn supervised<F, E>(birth: Birth, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
     E: Ending<F::Output> + 'static,
 {
-    let future = Supervised::<F, E>::new(future, Place::new(slot));
-    JoinHandle::new(tokio::spawn(future), slot, origin)
+    let (slot, id) = place(&birth);
+    match slot {
+        Some(slot) => {
+            let future = Supervised::<F, E>::new(future, Place::new(slot));
+            JoinHandle::new(tokio::spawn(future), slot, birth.origin(id))
+        }
+        None => JoinHandle::too_late(birth.origin(id)),
+    }
 }
 
 #[track_caller]
@@ -214,12 +211,14 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    match place(birth) {
-        Ok((slot, origin)) => {
+    let (slot, id) = place(&birth);
+    let origin = birth.origin(id);
+    match slot {
+        Some(slot) => {
             let future = Supervised::<F, Plain>::new(future, Place::new(slot));
             JoinHandle::new(tokio::task::spawn_local(future), slot, origin)
         }
-        Err(origin) => JoinHandle::too_late(origin),
+        None => JoinHandle::too_late(origin),
     }
 }
 
@@ -230,8 +229,10 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    match place(birth) {
-        Ok((slot, origin)) => {
+    let (slot, id) = place(&birth);
+    let origin = birth.origin(id);
+    match slot {
+        Some(slot) => {
             let job = Job::new(job, Place::new(slot));
             JoinHandle::new(
                 tokio::task::spawn_blocking(|| job.run::<R, Plain>()),
@@ -239,7 +240,7 @@ where
                 origin,
             )
         }
-        Err(origin) => JoinHandle::too_late(origin),
+        None => JoinHandle::too_late(origin),
     }
 }
 
@@ -255,37 +256,37 @@ where
 {
     let parent = current::slot().filter(|slot| std::ptr::eq(slot.registry(), run.registry));
     let birth = Birth::plain(Kind::Async, location);
-    let (runtime, placed) = (run.runtime(), reserve_in(run, parent, birth));
-    match (runtime, placed) {
-        (Some(runtime), Ok((slot, origin))) => {
-            let future = Supervised::<F, Plain>::new(future, Place::new(slot));
+    let runtime = run.runtime();
+    let (slot, id) = reserve_in(run, parent, &birth);
+    let origin = birth.origin(id);
+    match (runtime, slot.map(Place::new)) {
+        (Some(runtime), Some(place)) => {
+            let slot = place.slot();
+            let future = Supervised::<F, Plain>::new(future, place);
             JoinHandle::new(runtime.spawn(future), slot, origin)
         }
-        (None, Ok((slot, origin))) => {
-            drop(Place::new(slot));
-            JoinHandle::too_late(origin)
-        }
-        (_, Err(origin)) => JoinHandle::too_late(origin),
+        _ => JoinHandle::too_late(origin),
     }
 }
 
 /// A task of the supervisor itself. `None` when the run is over.
-pub(crate) fn internal<F, E>(run: &Run, birth: Birth, future: F) -> Option<(&'static Slot, Id)>
+pub(crate) fn internal<F, E>(run: &Run, birth: &Birth, future: F) -> Option<(&'static Slot, Id)>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
     E: Ending<F::Output> + 'static,
 {
     let runtime = run.runtime()?;
-    let (slot, origin) = reserve_in(run, None, birth).ok()?;
+    let (slot, id) = reserve_in(run, None, birth);
+    let slot = slot?;
     drop(runtime.spawn(Supervised::<F, E>::new(future, Place::new(slot))));
-    Some((slot, origin.id))
+    Some((slot, id))
 }
 
 /// As [`internal`], on the blocking pool.
 pub(crate) fn internal_blocking<F, R, E>(
     run: &Run,
-    birth: Birth,
+    birth: &Birth,
     job: F,
 ) -> Option<(&'static Slot, Id)>
 where
@@ -294,21 +295,22 @@ where
     E: Ending<R> + 'static,
 {
     let runtime = run.runtime()?;
-    let (slot, origin) = reserve_in(run, None, birth).ok()?;
+    let (slot, id) = reserve_in(run, None, birth);
+    let slot = slot?;
     let job = Job::new(job, Place::new(slot));
     drop(runtime.spawn_blocking(|| -> Output<R> { job.run::<R, E>() }));
-    Some((slot, origin.id))
+    Some((slot, id))
 }
 
-/// A place in the registry of the caller's supervisor. `Err` when its run is over.
+/// A place in the registry of the caller's supervisor, or none when its run is over; and an id.
 #[inline]
 #[track_caller]
-fn place(birth: Birth) -> Result<(&'static Slot, Origin), Origin> {
+fn place(birth: &Birth) -> (Option<&'static Slot>, Id) {
     // The many spawns by tasks take no look at the runtime. A job may run one of its own.
     match current::slot() {
         Some(parent) if !parent.is_blocking() => {
             let registry = parent.registry();
-            registry.reserve(registry.epoch(), Some(parent), birth)
+            registry.admit(registry.epoch(), Some(parent), birth)
         }
         parent => place_anywhere(parent, birth),
     }
@@ -316,33 +318,32 @@ fn place(birth: Birth) -> Result<(&'static Slot, Origin), Origin> {
 
 #[inline(never)]
 #[track_caller]
-fn place_anywhere(
-    parent: Option<&'static Slot>,
-    birth: Birth,
-) -> Result<(&'static Slot, Origin), Origin> {
+fn place_anywhere(parent: Option<&'static Slot>, birth: &Birth) -> (Option<&'static Slot>, Id) {
     match current::run() {
         Some(run) => {
             let parent = parent.filter(|slot| std::ptr::eq(slot.registry(), run.registry));
             reserve_in(&run, parent, birth)
         }
-        None => outside(match birth.kind {
+        None => outside(match birth.kind() {
             Kind::Local => "spawn_local",
             Kind::Blocking => "spawn_blocking",
-            _ if birth.marks & PROTECTED != 0 => "shutdown_waits_for",
+            _ if birth.is_protected() => "shutdown_waits_for",
             _ => "spawn",
         }),
     }
 }
 
+/// A place in the registry of `run`, as [`place`].
 pub(crate) fn reserve_in(
     run: &Run,
     parent: Option<&Slot>,
-    birth: Birth,
-) -> Result<(&'static Slot, Origin), Origin> {
-    let is_main = birth.kind == Kind::Main;
-    let placed = run.registry.reserve(run.epoch, parent, birth);
-    if is_main && let Ok((slot, origin)) = &placed {
-        run.note_main(slot, origin.id);
+    birth: &Birth,
+) -> (Option<&'static Slot>, Id) {
+    let placed = run.registry.admit(run.epoch, parent, birth);
+    if birth.kind() == Kind::Main
+        && let (Some(slot), id) = placed
+    {
+        run.note_main(slot, id);
     }
     placed
 }

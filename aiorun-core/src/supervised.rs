@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::callback::CallbackResult;
 use crate::current;
-use crate::output::{Failed, Output, Panicked, Problem, message};
+use crate::output::{Failed, Other, Output, Panicked, Problem, message};
 use crate::registry::{Outcome, Slot, Verdict};
 use crate::run::{Command, MainEnd};
 use crate::supervisor::Payload;
@@ -21,37 +21,64 @@ use crate::thread;
 pin_project! {
     /// A future with a place in the registry. `E` says what its end means.
     pub(crate) struct Supervised<F, E> {
-        // `None` when it has ended: the wrapper drops it, so that a panic of a destructor is known.
         #[pin]
-        future: Option<F>,
-        // After the future: a slot is free when all that the task owned is gone.
-        place: Place,
+        stage: Stage<F>,
         ending: PhantomData<fn() -> E>,
     }
 
     impl<F, E> PinnedDrop for Supervised<F, E> {
         /// tokio drops a task that did not end by itself: after `abort`, or with its runtime.
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            if this.future.is_none() {
-                return;
+            let stage = this.project().stage;
+            if let Some(slot) = stage.slot() {
+                stage.drop_alive(slot);
             }
-            let slot = this.place.0;
-            slot.drops();
-            // On this thread; and yet its destructors are not those of a task that is polled.
-            slot.enter(thread::number());
-            if let Err(payload) = discard(this.future) {
-                slot.settle(Outcome::Panicked);
-                report(slot, &*payload);
-            }
-            slot.leave();
         }
     }
 }
 
-/// Drops what is in `slot`.
-fn discard<T>(mut slot: Pin<&mut Option<T>>) -> Result<(), Payload> {
-    catch_unwind(AssertUnwindSafe(|| slot.set(None)))
+pin_project! {
+    /// Eight bytes more than the future: that it has ended is told by a slot that is none.
+    #[project = StageProjection]
+    enum Stage<F> {
+        Alive {
+            #[pin]
+            future: F,
+            // Freed by whoever ends the stage, when the future is gone.
+            slot: &'static Slot,
+        },
+        Ended,
+    }
+}
+
+impl<F> Stage<F> {
+    fn slot(&self) -> Option<&'static Slot> {
+        match self {
+            Self::Alive { slot, .. } => Some(slot),
+            Self::Ended => None,
+        }
+    }
+
+    /// Drops a future that nobody polls any more, and gives its place back.
+    #[cold]
+    #[inline(never)]
+    fn drop_alive(self: Pin<&mut Self>, slot: &'static Slot) {
+        // Whatever happens.
+        let _place = Place(slot);
+        slot.drops();
+        // On this thread; and yet its destructors are not those of a task that is polled.
+        slot.enter(thread::number());
+        if let Err(payload) = self.discard() {
+            slot.settle(Outcome::Panicked);
+            report(slot, &*payload);
+        }
+        slot.leave();
+    }
+
+    /// Drops the future.
+    fn discard(mut self: Pin<&mut Self>) -> Result<(), Payload> {
+        catch_unwind(AssertUnwindSafe(|| self.set(Self::Ended)))
+    }
 }
 
 /// A panic that no handle will ever tell of.
@@ -70,8 +97,8 @@ pub(crate) struct Place(&'static Slot);
 
 /// What the end of a task means: to its handle, and to the run.
 pub(crate) trait Ending<T> {
-    fn returned(value: T, slot: &'static Slot) -> Output<T>;
-    fn panicked(payload: Payload, slot: &'static Slot) -> Output<T>;
+    fn returned(value: T, place: Place) -> Output<T>;
+    fn panicked(payload: Payload, place: Place) -> Output<T>;
 }
 
 /// A failure is its handle's; unseen, it is the run's.
@@ -92,9 +119,10 @@ pub(crate) struct Hook;
 
 impl<F, E> Supervised<F, E> {
     pub(crate) fn new(future: F, place: Place) -> Self {
+        let slot = place.slot();
+        std::mem::forget(place);
         Self {
-            future: Some(future),
-            place,
+            stage: Stage::Alive { future, slot },
             ending: PhantomData,
         }
     }
@@ -103,48 +131,87 @@ impl<F, E> Supervised<F, E> {
 impl<F: Future, E: Ending<F::Output>> Future for Supervised<F, E> {
     type Output = Output<F::Output>;
 
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would be a third of what a poll costs"
+    )]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let slot = self.place.0;
+        let mut this = self;
+        let StageProjection::Alive { future, slot } = this.as_mut().project().stage.project()
+        else {
+            ended();
+        };
+        let slot = *slot;
         if slot.needs_attention() {
             match slot.attend(cx.waker()) {
                 Verdict::Poll => {}
-                Verdict::Wait => return Poll::Pending,
-                Verdict::Drop => return Poll::Ready(self.cut()),
-                Verdict::Trace => return self.poll_traced(cx),
+                verdict => return this.obey(verdict, cx),
             }
         }
-        let mut this = self.project();
-        let result = {
+        let polled = {
             let _running = Running::new(slot);
-            catch_unwind(AssertUnwindSafe(|| {
-                let future = this.future.as_mut().as_pin_mut();
-                let polled = future.expect("a task is not polled after its end").poll(cx);
-                if polled.is_ready() {
-                    this.future.set(None);
-                }
-                polled
-            }))
+            catch_unwind(AssertUnwindSafe(|| future.poll(cx)))
         };
-        match result {
+        match polled {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(E::returned(value, slot)),
-            Err(payload) => {
-                // What is left of it may panic again, which tells nobody anything new.
-                let _ = discard(this.future);
-                Poll::Ready(panicked::<_, E>(payload, slot))
-            }
+            Ok(Poll::Ready(value)) => Poll::Ready(this.end(slot, Ok(value))),
+            Err(payload) => Poll::Ready(this.end(slot, Err(payload))),
         }
     }
 }
 
+#[cold]
+fn ended() -> ! {
+    panic!("a task is not polled after its end");
+}
+
 impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
+    /// Does what a poll has to do instead.
+    #[cold]
+    #[inline(never)]
+    fn obey(
+        self: Pin<&mut Self>,
+        verdict: Verdict,
+        cx: &mut Context<'_>,
+    ) -> Poll<Output<F::Output>> {
+        match verdict {
+            Verdict::Poll => self.poll(cx),
+            Verdict::Wait => Poll::Pending,
+            Verdict::Drop => Poll::Ready(self.cut()),
+            Verdict::Trace => self.poll_traced(cx),
+        }
+    }
+
+    /// Drops what is left of the future, and then gives its place back.
+    #[inline(never)]
+    fn end(
+        self: Pin<&mut Self>,
+        slot: &'static Slot,
+        result: Result<F::Output, Payload>,
+    ) -> Output<F::Output> {
+        let discarded = {
+            let _running = Running::new(slot);
+            self.project().stage.discard()
+        };
+        match (result, discarded) {
+            (Ok(value), Ok(())) => E::returned(value, Place(slot)),
+            (Ok(value), Err(payload)) => {
+                // It is nobody's now, and may panic again, which tells nobody anything new.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
+                panicked::<_, E>(payload, Place(slot))
+            }
+            (Err(payload), _) => panicked::<_, E>(payload, Place(slot)),
+        }
+    }
+
     /// Polls with a waker that notes where copies of it are taken, and answers with that.
     ///
     /// By `poll` itself: otherwise all that a future compiles to would be there twice.
     #[cold]
     #[inline(never)]
     fn poll_traced(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
-        let slot = self.place.0;
+        let slot = self.slot();
         let (polled, trace) = slot.poll_traced(cx.waker(), |cx| self.as_mut().poll(cx));
         slot.answer(trace);
         polled
@@ -153,13 +220,18 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
     /// Drops the future, which is suspended or was never polled.
     #[cold]
     fn cut(self: Pin<&mut Self>) -> Output<F::Output> {
-        let this = self.project();
-        let slot = this.place.0;
+        let slot = self.slot();
         slot.drops();
-        let _running = Running::new(slot);
-        match discard(this.future) {
-            Ok(()) => Output::Cancelled,
-            Err(payload) => panicked::<_, E>(payload, slot),
+        let dropped = {
+            let _running = Running::new(slot);
+            self.project().stage.discard()
+        };
+        match dropped {
+            Ok(()) => {
+                drop(Place(slot));
+                Output::Cancelled
+            }
+            Err(payload) => panicked::<_, E>(payload, Place(slot)),
         }
     }
 }
@@ -167,15 +239,20 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
 impl<F, E> Supervised<F, E> {
     /// For a future that is not tokio's, and so may be polled by another task each time.
     pub(crate) fn polled_with(self: Pin<&mut Self>, waker: &Waker) {
-        self.project().place.0.polled_with(waker);
+        self.slot().polled_with(waker);
+    }
+
+    fn slot(&self) -> &'static Slot {
+        let slot = self.stage.slot();
+        slot.expect("a task is not polled after its end")
     }
 }
 
 #[cold]
 #[inline(never)]
-fn panicked<T, E: Ending<T>>(payload: Payload, slot: &'static Slot) -> Output<T> {
-    slot.settle(Outcome::Panicked);
-    E::panicked(payload, slot)
+fn panicked<T, E: Ending<T>>(payload: Payload, place: Place) -> Output<T> {
+    place.slot().settle(Outcome::Panicked);
+    E::panicked(payload, place)
 }
 
 /// While it lives, the slot's task is the current one and runs on this thread.
@@ -222,10 +299,13 @@ impl<F> Job<F> {
         if slot.start_job() == Verdict::Drop {
             return Output::Cancelled;
         }
-        let _running = Running::new(slot);
-        match catch_unwind(AssertUnwindSafe(job)) {
-            Ok(value) => E::returned(value, slot),
-            Err(payload) => panicked::<_, E>(payload, slot),
+        let result = {
+            let _running = Running::new(slot);
+            catch_unwind(AssertUnwindSafe(job))
+        };
+        match result {
+            Ok(value) => E::returned(value, place),
+            Err(payload) => panicked::<_, E>(payload, place),
         }
     }
 }
@@ -238,34 +318,41 @@ impl Place {
     pub(crate) fn slot(&self) -> &'static Slot {
         self.0
     }
+
+    /// As its drop, and the task's end is `outcome` unless another one is noted.
+    #[inline]
+    fn end(self, outcome: Outcome) {
+        let Self(slot) = self;
+        std::mem::forget(self);
+        slot.end(outcome);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let slot = self.0;
-        if slot.is_critical() {
-            critical_ended(slot, Problem::Ended);
-        }
-        slot.free();
+        self.0.end(Outcome::Cancelled);
     }
 }
 
 impl<T> Ending<T> for Plain {
-    fn returned(value: T, slot: &'static Slot) -> Output<T> {
-        slot.settle(Outcome::Completed);
-        match slot.take_live_receipts() {
+    #[inline]
+    fn returned(value: T, place: Place) -> Output<T> {
+        let receipts = place.slot().take_live_receipts();
+        place.end(Outcome::Completed);
+        match receipts {
             None => Output::Value(value),
-            Some(receipts) => Output::Received(Box::new((value, receipts))),
+            Some(receipts) => Other::Received(value, receipts).into(),
         }
     }
 
-    fn panicked(payload: Payload, slot: &'static Slot) -> Output<T> {
+    fn panicked(payload: Payload, place: Place) -> Output<T> {
+        let slot = place.slot();
         if slot.is_critical() {
             critical_ended(slot, Problem::Panicked(message(&*payload)));
         }
         match (slot.registry().run(), slot.origin()) {
             (Some(run), Some(origin)) => {
-                Output::Panicked(Box::new(Panicked::new(run, origin, payload)))
+                Other::Panicked(Panicked::new(run, origin, payload)).into()
             }
             _ => Output::Cancelled,
         }
@@ -273,13 +360,14 @@ impl<T> Ending<T> for Plain {
 }
 
 impl<T, E: Into<Box<dyn Error + Send + Sync>>> Ending<Result<T, E>> for Fallible {
-    fn returned(value: Result<T, E>, slot: &'static Slot) -> Output<Result<T, E>> {
+    fn returned(value: Result<T, E>, place: Place) -> Output<Result<T, E>> {
         if value.is_ok() {
-            return Plain::returned(value, slot);
+            return Plain::returned(value, place);
         }
         // What it has received, and passed on by `?`, is no failure.
+        let slot = place.slot();
         if let Some(receipts) = slot.take_live_receipts() {
-            return Output::Received(Box::new((value, receipts)));
+            return Other::Received(value, receipts).into();
         }
         slot.settle(Outcome::Failed);
         if slot.is_critical() {
@@ -287,16 +375,15 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> Ending<Result<T, E>> for Fallible
         }
         match (slot.registry().run(), slot.origin()) {
             (Some(run), Some(origin)) => {
-                Output::Failed(Box::new(Failed::new(run, origin, value, |value| {
-                    value.err().map(Into::into)
-                })))
+                let into_error = |value: Result<T, E>| value.err().map(Into::into);
+                Other::Failed(Failed::new(run, origin, value, into_error)).into()
             }
             _ => Output::Value(value),
         }
     }
 
-    fn panicked(payload: Payload, slot: &'static Slot) -> Output<Result<T, E>> {
-        Plain::panicked(payload, slot)
+    fn panicked(payload: Payload, place: Place) -> Output<Result<T, E>> {
+        Plain::panicked(payload, place)
     }
 }
 
@@ -309,15 +396,15 @@ fn critical_ended(slot: &'static Slot, problem: Problem) {
 }
 
 /// Tells the control thread. The output is nobody's.
-fn tell<T>(slot: &'static Slot, command: Command) -> Output<T> {
-    if let Some(run) = slot.registry().run() {
+fn tell<T>(place: &Place, command: Command) -> Output<T> {
+    if let Some(run) = place.slot().registry().run() {
         run.send(command);
     }
     Output::Cancelled
 }
 
 impl Ending<Option<ExitCode>> for Main {
-    fn returned(code: Option<ExitCode>, slot: &'static Slot) -> Output<Option<ExitCode>> {
+    fn returned(code: Option<ExitCode>, place: Place) -> Output<Option<ExitCode>> {
         let Some(code) = code else {
             return Output::Cancelled;
         };
@@ -326,17 +413,18 @@ impl Ending<Option<ExitCode>> for Main {
         } else {
             (Outcome::Failed, MainEnd::Failed(code))
         };
-        slot.settle(outcome);
-        tell(slot, Command::MainEnded(end))
+        place.slot().settle(outcome);
+        tell(&place, Command::MainEnded(end))
     }
 
-    fn panicked(payload: Payload, slot: &'static Slot) -> Output<Option<ExitCode>> {
-        tell(slot, Command::MainEnded(MainEnd::Panicked(payload)))
+    fn panicked(payload: Payload, place: Place) -> Output<Option<ExitCode>> {
+        tell(&place, Command::MainEnded(MainEnd::Panicked(payload)))
     }
 }
 
 impl Ending<CallbackResult> for Callback {
-    fn returned(result: CallbackResult, slot: &'static Slot) -> Output<CallbackResult> {
+    fn returned(result: CallbackResult, place: Place) -> Output<CallbackResult> {
+        let slot = place.slot();
         match result {
             Ok(()) => {
                 slot.settle(Outcome::Completed);
@@ -345,33 +433,31 @@ impl Ending<CallbackResult> for Callback {
             Err(_) if slot.take_live_receipts().is_some() => Output::Cancelled,
             Err(error) => {
                 slot.settle(Outcome::Failed);
-                tell(slot, Command::CallbackFailed(Problem::Failed(error)))
+                tell(&place, Command::CallbackFailed(Problem::Failed(error)))
             }
         }
     }
 
-    fn panicked(payload: Payload, slot: &'static Slot) -> Output<CallbackResult> {
-        tell(
-            slot,
-            Command::CallbackFailed(Problem::Panicked(message(&*payload))),
-        )
+    fn panicked(payload: Payload, place: Place) -> Output<CallbackResult> {
+        let problem = Problem::Panicked(message(&*payload));
+        tell(&place, Command::CallbackFailed(problem))
     }
 }
 
 impl Ending<()> for Hook {
-    fn returned((): (), slot: &'static Slot) -> Output<()> {
-        slot.settle(Outcome::Completed);
-        hook_ended(slot, None)
+    fn returned((): (), place: Place) -> Output<()> {
+        place.slot().settle(Outcome::Completed);
+        hook_ended(&place, None)
     }
 
-    fn panicked(payload: Payload, slot: &'static Slot) -> Output<()> {
-        hook_ended(slot, Some(message(&*payload)))
+    fn panicked(payload: Payload, place: Place) -> Output<()> {
+        hook_ended(&place, Some(message(&*payload)))
     }
 }
 
-fn hook_ended(slot: &'static Slot, panic: Option<String>) -> Output<()> {
-    match slot.origin() {
-        Some(origin) => tell(slot, Command::HookEnded(origin.id, panic)),
+fn hook_ended(place: &Place, panic: Option<String>) -> Output<()> {
+    match place.slot().origin() {
+        Some(origin) => tell(place, Command::HookEnded(origin.id, panic)),
         None => Output::Cancelled,
     }
 }

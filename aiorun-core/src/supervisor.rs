@@ -69,7 +69,7 @@ where
         runtime.block_on(async {
             if may_start(run).await {
                 let birth = Birth::plain(Kind::Main, location);
-                internal::<_, supervised::Main>(run, birth, main);
+                internal::<_, supervised::Main>(run, &birth, main);
             }
             launched.closing().await
         })
@@ -278,11 +278,9 @@ impl Launched {
         let main = if may_start(run).await { main } else { None };
         let main = main.and_then(|Main { main, location }| {
             let birth = Birth::plain(Kind::Main, location);
-            let (slot, _) = reserve_in(run, None, birth).ok()?;
-            Some(Supervised::<F, supervised::Main>::new(
-                main,
-                Place::new(slot),
-            ))
+            let (slot, _) = reserve_in(run, None, &birth);
+            let place = Place::new(slot?);
+            Some(Supervised::<F, supervised::Main>::new(main, place))
         });
         let owner = self.owner;
         let mut main = pin!(main);

@@ -6,7 +6,6 @@ use std::error::Error;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::panic::Location;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::join::JoinHandle;
@@ -390,12 +389,9 @@ impl Builder {
     }
 
     fn birth(self, kind: Kind, location: &'static Location<'static>) -> Birth {
-        Birth {
-            kind,
-            name: Some(Arc::new(self.name)),
-            location,
-            marks: self.marks,
-        }
+        Birth::plain(kind, location)
+            .named(self.name)
+            .marked(self.marks)
     }
 
     /// As [`aiorun::spawn`](crate::spawn()).

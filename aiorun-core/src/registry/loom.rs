@@ -70,16 +70,12 @@ fn reserve(
     parent: Option<&Slot>,
     marks: u32,
 ) -> (&'static Slot, Id) {
-    let birth = Birth {
-        kind: Kind::Async,
-        name: None,
-        location: Location::caller(),
-        marks,
+    let birth = match marks {
+        BARE_SHIELD => Birth::bare_shield(here()),
+        _ => Birth::plain(Kind::Async, here()).marked(marks),
     };
-    let (slot, origin) = registry
-        .reserve(epoch, parent, birth)
-        .expect("the run is not over");
-    (slot, origin.id)
+    let (slot, id) = registry.admit(epoch, parent, &birth);
+    (slot.expect("the run is not over"), id)
 }
 
 fn quiet(registry: &'static Registry) -> bool {
@@ -129,7 +125,7 @@ fn a_late_request_and_the_next_task_in_the_slot() {
         let (registry, epoch) = registry();
         let (slot, id) = reserve(registry, epoch, None, 0);
         let canceller = thread::spawn(move || slot.cancel(id));
-        slot.free();
+        slot.end(Outcome::Cancelled);
         let (next, _) = reserve(registry, epoch, None, 0);
         assert!(std::ptr::eq(slot, next));
         let task = Task::new(next);
@@ -184,7 +180,7 @@ fn the_last_task_ends_and_the_control_thread_looks() {
     ::loom::model(|| {
         let (registry, epoch) = registry();
         let (slot, _) = reserve(registry, epoch, None, 0);
-        let task = thread::spawn(move || slot.free());
+        let task = thread::spawn(move || slot.end(Outcome::Cancelled));
         registry.set_phase(Phase::Cancelling);
         let seen = quiet(registry);
         task.join().unwrap();
@@ -203,7 +199,7 @@ fn giving_up_a_task_that_ends() {
         let (slot, _) = reserve(registry, epoch, None, PROTECTED);
         let task = thread::spawn(move || {
             slot.settle(Outcome::Completed);
-            slot.free();
+            slot.end(Outcome::Cancelled);
         });
         let given_up = registry.give_up(|_| true).len();
         task.join().unwrap();
@@ -219,14 +215,9 @@ fn a_task_reserved_while_the_run_closes() {
     ::loom::model(|| {
         let (registry, epoch) = registry();
         let control = thread::spawn(move || registry.set_phase(Phase::Closed));
-        let birth = Birth {
-            kind: Kind::Async,
-            name: None,
-            location: Location::caller(),
-            marks: 0,
-        };
-        if let Ok((slot, _)) = registry.reserve(epoch, None, birth) {
-            slot.free();
+        let birth = Birth::plain(Kind::Async, here());
+        if let (Some(slot), _) = registry.admit(epoch, None, &birth) {
+            slot.end(Outcome::Cancelled);
         }
         control.join().unwrap();
         assert_eq!(registry.census(), Census::default());
@@ -351,7 +342,7 @@ fn a_request_and_the_end_of_a_catch() {
         canceller.join().unwrap();
         let dropped = task.settle();
         assert_eq!(dropped, end == End::Suspended, "{end:?}");
-        slot.free();
+        slot.end(Outcome::Cancelled);
     });
 }
 
@@ -459,7 +450,7 @@ fn the_end_of_a_task_and_who_listens_on_another_thread() {
             let heard = ear.listen(&Arc::clone(&alarm).into());
             (ear, alarm, heard)
         });
-        slot.free();
+        slot.end(Outcome::Cancelled);
         let (mut ear, alarm, heard) = listener.join().unwrap();
         let woken = alarm.0.load(SeqCst) > 0;
         assert!(heard == Hearing::Ended || woken, "it waits for ever");
@@ -481,7 +472,7 @@ fn what_is_left_of_a_task_and_the_next_one_in_its_slot() {
             slot.end_shield(&scopes, shield);
             drop(catch);
         });
-        slot.free();
+        slot.end(Outcome::Cancelled);
         let (next, _) = reserve(registry, registry.epoch(), None, 0);
         assert!(std::ptr::eq(slot, next));
         let task = Task::new(next);
@@ -548,13 +539,8 @@ fn a_bare_shield_and_the_closing_of_the_runtime() {
             registry.seal();
             registry.census().bare_shields == 0
         });
-        let birth = Birth {
-            kind: Kind::Async,
-            name: None,
-            location: here(),
-            marks: BARE_SHIELD,
-        };
-        let begun = registry.reserve(epoch, None, birth).is_ok();
+        let birth = Birth::bare_shield(here());
+        let begun = registry.admit(epoch, None, &birth).0.is_some();
         let closes = control.join().unwrap();
         assert!(!(begun && closes), "the runtime closes under a shield");
     });

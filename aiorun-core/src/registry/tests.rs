@@ -42,11 +42,9 @@ impl Bench {
 
     #[track_caller]
     fn birth(kind: Kind, marks: u32) -> Birth {
-        Birth {
-            kind,
-            name: None,
-            location: Location::caller(),
-            marks,
+        match marks {
+            BARE_SHIELD => Birth::bare_shield(Location::caller()),
+            _ => Birth::plain(kind, Location::caller()).marked(marks),
         }
     }
 
@@ -55,11 +53,9 @@ impl Bench {
     }
 
     fn child_of(&self, parent: Option<&Slot>, kind: Kind, marks: u32) -> (&'static Slot, Id) {
-        let placed = self
-            .registry
-            .reserve(self.epoch, parent, Self::birth(kind, marks));
-        let (slot, origin) = placed.expect("the run is not over");
-        (slot, origin.id)
+        let birth = Self::birth(kind, marks);
+        let (slot, id) = self.registry.admit(self.epoch, parent, &birth);
+        (slot.expect("the run is not over"), id)
     }
 
     pub(super) fn cancel_all(&self) {
@@ -78,7 +74,7 @@ pub(super) fn alarm() -> (Arc<Alarm>, Waker) {
 }
 
 fn info_of(slot: &Slot) -> Option<TaskInfo> {
-    slot.describe(&lock(&slot.body), clock())
+    slot.describe(&lock(&slot.body), Moment::now())
 }
 
 #[test]
@@ -86,7 +82,7 @@ fn a_slot_is_used_again_and_an_id_is_not() {
     let bench = Bench::new();
     let (slot, id) = bench.task(Kind::Async, 0);
     slot.settle(Outcome::Completed);
-    slot.free();
+    slot.end(Outcome::Cancelled);
     let (again, other) = bench.task(Kind::Async, 0);
     assert!(std::ptr::eq(slot, again));
     assert_ne!(id, other);
@@ -98,7 +94,7 @@ fn a_slot_is_used_again_and_an_id_is_not() {
         Verdict::Poll,
         "a late request is for nobody"
     );
-    again.free();
+    again.end(Outcome::Cancelled);
     assert_eq!(bench.ended(Outcome::Completed), 1);
     assert_eq!(bench.ended(Outcome::Cancelled), 1);
     assert_eq!(bench.registry.census(), Census::default());
@@ -117,7 +113,7 @@ fn only_the_first_poll_and_requests_draw_attention() {
     assert_eq!(alarm.count(), 1, "requests merge while one is pending");
     assert!(slot.needs_attention());
     assert_eq!(slot.attend(&waker), Verdict::Drop);
-    slot.free();
+    slot.end(Outcome::Cancelled);
     assert_eq!(bench.ended(Outcome::Cancelled), 1);
 }
 
@@ -129,7 +125,7 @@ fn a_task_that_was_never_polled_is_cancelled_at_its_first_poll() {
     let (alarm, waker) = alarm();
     assert_eq!(slot.attend(&waker), Verdict::Drop);
     assert_eq!(alarm.count(), 0);
-    slot.free();
+    slot.end(Outcome::Cancelled);
 }
 
 /// Who is cancelled by the shutdown, and whom force has to end.
@@ -192,7 +188,7 @@ fn what_a_shutdown_does_to_whom() {
             Vec::new()
         };
         assert_eq!(bench.registry.take_refused(), refused, "{kind:?} {marks}");
-        slot.free();
+        slot.end(Outcome::Cancelled);
         assert_eq!(bench.ended(outcome), 1, "{kind:?} {marks}");
     }
 }
@@ -204,7 +200,7 @@ fn a_plain_task_that_is_cut_before_it_was_told_has_not_refused() {
     bench.cancel_all();
     bench.registry.force(|_| true);
     assert_eq!(slot.attend(&alarm().1), Verdict::Drop);
-    slot.free();
+    slot.end(Outcome::Cancelled);
     assert_eq!(bench.ended(Outcome::Cancelled), 1);
 }
 
@@ -286,16 +282,14 @@ fn what_is_born_during_the_shutdown() {
 fn nothing_starts_after_the_end_and_no_main_after_the_beginning() {
     let bench = Bench::new();
     bench.registry.set_phase(Phase::Stopping);
-    let main = bench
-        .registry
-        .reserve(bench.epoch, None, Bench::birth(Kind::Main, 0));
-    assert!(main.is_err());
-    bench.task(Kind::Async, 0).0.free();
+    let admit = |kind| {
+        let birth = Bench::birth(kind, 0);
+        bench.registry.admit(bench.epoch, None, &birth).0
+    };
+    assert!(admit(Kind::Main).is_none());
+    bench.task(Kind::Async, 0).0.end(Outcome::Cancelled);
     bench.registry.set_phase(Phase::Closed);
-    let task = bench
-        .registry
-        .reserve(bench.epoch, None, Bench::birth(Kind::Async, 0));
-    assert!(task.is_err());
+    assert!(admit(Kind::Async).is_none());
     assert_eq!(bench.registry.tally().spawned(), 1);
     assert_eq!(bench.registry.census(), Census::default());
 }
@@ -303,10 +297,9 @@ fn nothing_starts_after_the_end_and_no_main_after_the_beginning() {
 #[test]
 fn another_run_s_number_opens_nothing() {
     let bench = Bench::new();
-    let stale = bench
-        .registry
-        .reserve(bench.epoch - 1, None, Bench::birth(Kind::Async, 0));
-    assert!(stale.is_err());
+    let birth = Bench::birth(Kind::Async, 0);
+    let (stale, _) = bench.registry.admit(bench.epoch - 1, None, &birth);
+    assert!(stale.is_none());
     assert_eq!(bench.registry.phase(bench.epoch - 1), Phase::Closed);
     assert_eq!(bench.registry.phase(bench.epoch), Phase::Running);
 }
@@ -328,7 +321,7 @@ fn a_callback_whose_time_is_over_before_it_started_has_refused() {
     let (slot, id) = bench.task(Kind::Callback, 0);
     assert_eq!(bench.registry.force(|_| true).len(), 1);
     assert_eq!(slot.start_job(), Verdict::Drop);
-    slot.free();
+    slot.end(Outcome::Cancelled);
     assert_eq!(bench.registry.take_refused(), [id]);
     assert_eq!(bench.ended(Outcome::Refused), 1);
 }
@@ -356,9 +349,9 @@ fn what_is_given_up_is_refused_however_it_ends() {
         "once"
     );
     slot.settle(Outcome::Completed);
-    slot.free();
+    slot.end(Outcome::Cancelled);
     job.settle(Outcome::Completed);
-    job.free();
+    job.end(Outcome::Cancelled);
     assert_eq!(bench.ended(Outcome::Refused), 1);
     assert_eq!(bench.ended(Outcome::Completed), 1);
     assert_eq!(bench.registry.census(), Census::default());
@@ -377,22 +370,20 @@ fn the_option_cooperative_is_for_tasks_and_not_for_the_supervisor_s_own() {
     ] {
         let (slot, _) = bench.task(kind, 0);
         assert_eq!(info_of(slot).unwrap().cooperative, cooperative, "{kind:?}");
-        slot.free();
+        slot.end(Outcome::Cancelled);
     }
 }
 
 #[test]
 fn what_a_slot_tells() {
     let bench = Bench::new();
-    let birth = Birth {
-        kind: Kind::Async,
-        name: Some(Arc::new("ingest\u{7}".into())),
-        location: Location::caller(),
-        marks: CRITICAL,
-    };
-    let (slot, origin) = bench.registry.reserve(bench.epoch, None, birth).unwrap();
+    let birth = Birth::plain(Kind::Async, Location::caller())
+        .named("ingest\u{7}".into())
+        .marked(CRITICAL);
+    let (slot, id) = bench.registry.admit(bench.epoch, None, &birth);
+    let slot = slot.unwrap();
     let info = || info_of(slot).unwrap();
-    assert_eq!(info().id, origin.id);
+    assert_eq!(info().id, id);
     assert_eq!(info().state, State::NotStarted);
     assert!(info().critical && !info().protected);
     assert!(
@@ -412,9 +403,9 @@ fn what_a_slot_tells() {
     slot.drops();
     assert_eq!(info().state, here(true));
     slot.leave();
-    slot.cancel(origin.id);
+    slot.cancel(id);
     assert_eq!(info().state, State::Cancelling);
-    slot.free();
+    slot.end(Outcome::Cancelled);
     assert!(info_of(slot).is_none());
 }
 
@@ -432,11 +423,13 @@ fn a_million_tasks_leave_the_slots_of_their_peak() {
     let slots: Vec<_> = (0..10 * CHUNK)
         .map(|_| bench.task(Kind::Async, 0).0)
         .collect();
-    slots.into_iter().for_each(Slot::free);
+    for slot in slots {
+        slot.end(Outcome::Cancelled);
+    }
     let peak: usize = chunks();
     assert_eq!(peak, 10);
     for _ in 0..100_000 {
-        bench.task(Kind::Async, 0).0.free();
+        bench.task(Kind::Async, 0).0.end(Outcome::Cancelled);
     }
     let after: usize = chunks();
     assert_eq!(after, peak);
@@ -449,7 +442,7 @@ fn who_refused_has_refused_whatever_its_destructors_do() {
     bench.registry.force(|_| true);
     assert_eq!(slot.attend(&alarm().1), Verdict::Drop);
     slot.settle(Outcome::Panicked);
-    slot.free();
+    slot.end(Outcome::Cancelled);
     assert_eq!(bench.ended(Outcome::Refused), 1);
 }
 

@@ -70,7 +70,7 @@ fn a_survey_and_a_request() {
         canceller.join().unwrap();
         end = end.or_else(|| settle(&task));
         assert_eq!(end, Some(Verdict::Drop), "the request was lost");
-        slot.free();
+        slot.end(Outcome::Cancelled);
         assert!(registry.is_surveyed(), "it is gone, and is waited for");
     });
 }
@@ -105,7 +105,7 @@ fn a_survey_and_the_next_task_in_the_slot() {
             registry.survey_all(later());
             registry.is_surveyed()
         });
-        task.slot.free();
+        task.slot.end(Outcome::Cancelled);
         let (next, _) = reserve(registry, registry.epoch(), None, 0);
         let next = Task::new(next);
         // It may be asked for itself, and never for the one before.
@@ -135,7 +135,7 @@ fn a_survey_at_the_limit_and_a_poll() {
         control.join().unwrap();
         end = end.or_else(|| settle(&task));
         assert_eq!(end, Some(Verdict::Drop), "it was not ended");
-        task.slot.free();
+        task.slot.end(Outcome::Cancelled);
         assert_eq!(registry.take_refused(), [id]);
         assert!(registry.is_surveyed());
     });

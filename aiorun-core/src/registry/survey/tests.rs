@@ -279,17 +279,17 @@ fn who_ends_need_not_answer() {
         [(); 3].map(|()| suspended(&bench, Kind::Async, 0));
     bench.registry.survey_all(later());
     // tokio drops it, say by `abort`.
-    one.free();
+    one.end(Outcome::Cancelled);
     // It ends in the traced poll.
     assert_eq!(poll(two, &of_two), Verdict::Trace);
     two.answer(None);
-    two.free();
+    two.end(Outcome::Cancelled);
     assert!(!bench.registry.is_surveyed());
     // It is cancelled before it is polled.
     three.cancel(three_id);
     assert_eq!(poll(three, &of_three), Verdict::Drop);
     assert!(bench.registry.is_surveyed());
-    three.free();
+    three.end(Outcome::Cancelled);
     assert!(bench.registry.end_survey().silent.is_empty());
 }
 
@@ -298,7 +298,7 @@ fn who_is_in_a_slot_next_is_not_asked_for_the_one_before() {
     let bench = Bench::new();
     let (slot, _, _) = suspended(&bench, Kind::Async, 0);
     bench.registry.survey_all(later());
-    slot.free();
+    slot.end(Outcome::Cancelled);
     let (next, _, alarm) = suspended(&bench, Kind::Async, 0);
     assert!(std::ptr::eq(slot, next));
     assert!(!next.needs_attention());
@@ -322,7 +322,7 @@ fn who_is_about_to_refuse_is_asked_before() {
     assert_eq!(alarm.count(), 2);
     assert_eq!(poll(plain, &of_plain), Verdict::Drop);
     assert_eq!(poll(stubborn, &alarm), Verdict::Drop);
-    stubborn.free();
+    stubborn.end(Outcome::Cancelled);
     assert_eq!(bench.registry.take_refused(), [id]);
     assert_eq!(bench.ended(Outcome::Refused), 1);
 }
@@ -379,7 +379,7 @@ fn a_bare_shield_is_asked_whatever_polls_it() {
     assert_eq!(second.count(), 2);
     // It ends in the traced poll, and the next one in its slot has not answered yet.
     assert_eq!(slot.is_surveyed(), Some(id));
-    slot.free();
+    slot.end(Outcome::Cancelled);
     let (next, next_id, alarm) = suspended(&bench, Kind::Async, 0);
     assert!(std::ptr::eq(slot, next));
     bench.registry.survey_all(later());

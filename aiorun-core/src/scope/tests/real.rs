@@ -43,11 +43,9 @@ impl Bench {
     }
 
     fn reserve(&self, marks: u32) -> (&'static Slot, Id) {
-        let mut birth = Birth::plain(Kind::Async, Location::caller());
-        birth.marks = marks;
-        let placed = self.registry.reserve(self.epoch, None, birth);
-        let (slot, origin) = placed.expect("the run is not over");
-        (slot, origin.id)
+        let birth = Birth::plain(Kind::Async, Location::caller()).marked(marks);
+        let (slot, id) = self.registry.admit(self.epoch, None, &birth);
+        (slot.expect("the run is not over"), id)
     }
 
     /// The scopes that the next task will get, which must be as new.
@@ -63,7 +61,7 @@ impl Bench {
         assert!(!scopes.has_fired() && !scopes.has_ended());
         let address = Arc::as_ptr(&scopes);
         drop(scopes);
-        slot.free();
+        slot.end(Outcome::Cancelled);
         address
     }
 
