@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_shutdown::ShutdownManager;
 use tokio::task::JoinSet;
@@ -11,7 +12,11 @@ use tokio_graceful::Shutdown;
 use tokio_graceful_shutdown::{SubsystemBuilder, SubsystemHandle, Toplevel};
 use tokio_util::sync::CancellationToken;
 
-use crate::contender::{Contender, Flavor, Main, measure};
+use crate::contender::{Contender, Flavor, Main};
+use crate::gauge::Gauge;
+
+/// Nothing takes that long.
+const LIMIT: Duration = Duration::from_mins(10);
 
 /// tokio's `JoinSet`.
 #[derive(Debug, Default)]
@@ -21,7 +26,7 @@ impl Contender for Set {
     const NAME: &'static str = "JoinSet";
 
     fn run(flavor: Flavor, main: impl Main<Self>) {
-        Self::cancel(flavor, main);
+        Self::cancel(flavor, Gauge::TIME, main);
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -31,12 +36,12 @@ impl Contender for Set {
         while set.try_join_next().is_some() {}
     }
 
-    fn cancel(flavor: Flavor, main: impl Main<Self>) -> Duration {
+    fn cancel(flavor: Flavor, gauge: Gauge, main: impl Main<Self>) -> i64 {
         let this = Self::default();
         let runtime = flavor.runtime();
         runtime.block_on(main(&this));
         let mut set = this.0.into_inner().expect("not poisoned");
-        measure(|| runtime.block_on(set.shutdown()))
+        gauge.during(|| runtime.block_on(set.shutdown()))
     }
 }
 
@@ -45,7 +50,7 @@ impl Contender for SubsystemHandle {
     const NAME: &'static str = "tokio-graceful-shutdown";
 
     fn run(flavor: Flavor, main: impl Main<Self>) {
-        Self::cancel(flavor, main);
+        Self::cancel(flavor, Gauge::TIME, main);
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -59,19 +64,31 @@ impl Contender for SubsystemHandle {
         self.start(SubsystemBuilder::new("task", subsystem));
     }
 
-    fn cancel(flavor: Flavor, main: impl Main<Self>) -> Duration {
-        let began = Arc::new(Mutex::new(Instant::now()));
-        let of_main = Arc::clone(&began);
+    fn cancel(flavor: Flavor, gauge: Gauge, main: impl Main<Self>) -> i64 {
+        let before = Arc::new(AtomicI64::new(0));
+        let of_main = Arc::clone(&before);
         flavor.runtime().block_on(async {
             let top = Toplevel::new(async move |handle: &mut SubsystemHandle| {
                 main(handle).await;
-                *of_main.lock().expect("not poisoned") = Instant::now();
+                of_main.store(gauge.read(), Ordering::Release);
                 handle.request_shutdown();
             });
-            let ended = top.handle_shutdown_requests(Duration::from_mins(10)).await;
+            let ended = top.handle_shutdown_requests(LIMIT).await;
             ended.expect("nothing fails");
-            began.lock().expect("not poisoned").elapsed()
+            gauge.read() - before.load(Ordering::Acquire)
         })
+    }
+
+    fn serve(flavor: Flavor, main: impl Main<Self>) {
+        flavor.runtime().block_on(async {
+            let top = Toplevel::new(async move |handle: &mut SubsystemHandle| {
+                main(handle).await;
+                handle.on_shutdown_requested().await;
+            });
+            let top = top.catch_signals();
+            let ended = top.handle_shutdown_requests(LIMIT).await;
+            ended.expect("nothing fails");
+        });
     }
 }
 
@@ -90,7 +107,7 @@ impl Contender for Graceful {
     const NAME: &'static str = "tokio-graceful";
 
     fn run(flavor: Flavor, main: impl Main<Self>) {
-        Self::cancel(flavor, main);
+        Self::cancel(flavor, Gauge::TIME, main);
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -102,7 +119,7 @@ impl Contender for Graceful {
         });
     }
 
-    fn cancel(flavor: Flavor, main: impl Main<Self>) -> Duration {
+    fn cancel(flavor: Flavor, gauge: Gauge, main: impl Main<Self>) -> i64 {
         let token = CancellationToken::new();
         let signal = token.clone();
         flavor.runtime().block_on(async {
@@ -110,11 +127,21 @@ impl Contender for Graceful {
                 shutdown: Shutdown::new(async move { signal.cancelled().await }),
             };
             main(&this).await;
-            let began = Instant::now();
+            let before = gauge.read();
             token.cancel();
             this.shutdown.shutdown().await;
-            began.elapsed()
+            gauge.read() - before
         })
+    }
+
+    fn serve(flavor: Flavor, main: impl Main<Self>) {
+        flavor.runtime().block_on(async {
+            let this = Self {
+                shutdown: Shutdown::default(),
+            };
+            main(&this).await;
+            this.shutdown.shutdown().await;
+        });
     }
 }
 
@@ -131,7 +158,7 @@ impl Contender for AsyncShutdown {
     const NAME: &'static str = "async-shutdown";
 
     fn run(flavor: Flavor, main: impl Main<Self>) {
-        Self::cancel(flavor, main);
+        Self::cancel(flavor, Gauge::TIME, main);
     }
 
     #[expect(clippy::disallowed_methods, reason = "it brings no spawn of its own")]
@@ -141,11 +168,11 @@ impl Contender for AsyncShutdown {
         tokio::spawn(task);
     }
 
-    fn cancel(flavor: Flavor, main: impl Main<Self>) -> Duration {
+    fn cancel(flavor: Flavor, gauge: Gauge, main: impl Main<Self>) -> i64 {
         let this = Self(ShutdownManager::new());
         let runtime = flavor.runtime();
         runtime.block_on(main(&this));
-        measure(|| {
+        gauge.during(|| {
             this.0.trigger_shutdown(()).expect("for the first time");
             runtime.block_on(this.0.wait_shutdown_complete());
         })

@@ -109,7 +109,7 @@ fn count_of(workload: &str, contender: &str, count: u64) -> io::Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(sample()?)
-        .args([workload, contender, "ct", &count.to_string()])
+        .args(["time", workload, contender, "ct", &count.to_string()])
         .output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {

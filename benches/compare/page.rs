@@ -1,0 +1,385 @@
+//! What is written about the samples.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use crate::hello::Hello;
+use crate::plot::{self, Bars};
+use crate::run::{Samples, float};
+use crate::table::{AIORUN, EVERYBODY, IDIOM, Limit, RAW, ROWS, Row, is_python};
+
+/// Everything that a run found out.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    pub(crate) rows: Vec<&'static Row>,
+    pub(crate) samples: Samples,
+    pub(crate) failures: Vec<String>,
+    /// How it was measured, one item each.
+    pub(crate) machine: Vec<String>,
+    /// A table, or why there is none.
+    pub(crate) instructions: Result<String, String>,
+    pub(crate) hellos: Result<Vec<Hello>, String>,
+}
+
+/// How something that must hold turned out.
+struct Verdict {
+    what: String,
+    must: String,
+    measured: Option<String>,
+    holds: bool,
+}
+
+impl Findings {
+    /// The smallest sample, and the one in the middle.
+    fn figures(
+        &self,
+        id: &'static str,
+        flavor: &'static str,
+        who: &'static str,
+    ) -> Option<(f64, f64)> {
+        let mut samples = self.samples.get(&(id, flavor, who))?.clone();
+        samples.sort_by(f64::total_cmp);
+        Some((*samples.first()?, samples[samples.len() / 2]))
+    }
+
+    fn least(&self, id: &'static str, flavor: &'static str, who: &'static str) -> Option<f64> {
+        self.figures(id, flavor, who).map(|(least, _)| least)
+    }
+
+    /// The page.
+    pub(crate) fn page(&self) -> String {
+        let instructions = match &self.instructions {
+            Ok(table) => table.clone(),
+            Err(reason) => format!("Not measured: {reason}"),
+        };
+        include_str!("page.md")
+            .replace("{{machine}}", &list(&self.machine))
+            .replace("{{goals}}", &self.goals())
+            .replace("{{noise}}", &self.noise())
+            .replace("{{hello}}", &self.hello())
+            .replace("{{instructions}}", instructions.trim())
+            .replace("{{tables}}", self.tables().trim())
+    }
+
+    fn goals(&self) -> String {
+        let mut table = String::from("| what | must | measured | |\n| --- | --- | --- | --- |\n");
+        for verdict in self.verdicts() {
+            let outcome = match (&verdict.measured, verdict.holds) {
+                (None, _) => "not measured",
+                (_, true) => "met",
+                (_, false) => "**not met**",
+            };
+            let measured = verdict.measured.as_deref().unwrap_or_default();
+            let _ = writeln!(
+                table,
+                "| {} | {} | {measured} | {outcome} |",
+                verdict.what, verdict.must
+            );
+        }
+        table.trim().to_owned()
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        let rows = self.rows.iter().flat_map(|row| {
+            let limits = row.limits.iter();
+            limits.map(|(flavor, limit)| self.verdict(row, flavor, *limit))
+        });
+        rows.chain(self.of_hello()).collect()
+    }
+
+    fn verdict(&self, row: &Row, flavor: &'static str, limit: Limit) -> Verdict {
+        let ours = self.least(row.id, flavor, AIORUN);
+        let per = if row.per.is_empty() { "" } else { " per " };
+        let unit = format!("{}{per}{}", row.how.unit(), row.per);
+        let (rule, measured, most) = match limit {
+            Limit::Times(who, most) => {
+                let theirs = self.least(row.id, flavor, who);
+                let ratio = ours.zip(theirs).map(|(ours, theirs)| ours / theirs);
+                (format!("at most {most:.2} × {who}"), ratio, most)
+            }
+            Limit::Beyond(who, most) => {
+                let theirs = self.least(row.id, flavor, who);
+                let more = ours.zip(theirs).map(|(ours, theirs)| ours - theirs);
+                (format!("at most {most} {unit} more than {who}"), more, most)
+            }
+            Limit::Growth(id, most) => {
+                let before = self.least(id, flavor, AIORUN);
+                let ratio = ours.zip(before).map(|(ours, before)| ours / before);
+                (
+                    format!("at most {most:.2} × itself in “{}”", title(id)),
+                    ratio,
+                    most,
+                )
+            }
+        };
+        let suffix = if matches!(limit, Limit::Beyond(..)) {
+            ""
+        } else {
+            " ×"
+        };
+        Verdict {
+            what: format!("{}, {flavor}", row.title),
+            must: rule,
+            measured: measured.map(|measured| format!("{}{suffix}", figure(measured))),
+            holds: measured.is_some_and(|measured| measured <= most),
+        }
+    }
+
+    fn of_hello(&self) -> Vec<Verdict> {
+        let hellos = self.hellos.as_deref().unwrap_or_default();
+        let of = |name| hellos.iter().find(|hello| hello.name == name);
+        let both = of(AIORUN).zip(of("tokio"));
+        let build = both.map(|(ours, theirs)| ours.dev / theirs.dev);
+        let size = both.map(|(ours, theirs)| kilobytes(ours.bytes) - kilobytes(theirs.bytes));
+        let verdict = |what: &str, must: &str, measured: Option<f64>, most, suffix| Verdict {
+            what: what.to_owned(),
+            must: must.to_owned(),
+            measured: measured.map(|measured| format!("{}{suffix}", figure(measured))),
+            holds: measured.is_some_and(|measured| measured <= most),
+        };
+        vec![
+            verdict(
+                "Clean dev build of hello",
+                "at most 1.30 × tokio",
+                build,
+                1.3,
+                " ×",
+            ),
+            verdict(
+                "Stripped executable of hello",
+                "at most 100 kB more than tokio",
+                size,
+                100.0,
+                " kB",
+            ),
+        ]
+    }
+
+    /// How far apart the samples of raw were, whose times are nobody's fault.
+    fn noise(&self) -> String {
+        let raw = self.samples.keys().filter(|(id, _, who)| {
+            *who == RAW && row(id).is_some_and(|row| !row.how.is_difference())
+        });
+        let mut spreads: Vec<_> = raw
+            .filter_map(|(id, flavor, who)| {
+                let (least, median) = self.figures(id, flavor, who)?;
+                Some((median / least, format!("{}, {flavor}", title(id))))
+            })
+            .collect();
+        spreads.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let mut text = String::new();
+        if let (Some((worst, what)), Some((middle, _))) =
+            (spreads.last(), spreads.get(spreads.len() / 2))
+        {
+            let _ = write!(
+                text,
+                "The median of raw was {middle:.2} times its minimum in the middle one of its {} rows, \
+                 and {worst:.2} times in the worst one (“{what}”). Ratios of times that are closer to 1 \
+                 than {middle:.2} show nothing here.",
+                spreads.len()
+            );
+        }
+        if self.failures.is_empty() {
+            text.push_str(" No sample failed.");
+        } else {
+            let _ = write!(
+                text,
+                "\n\n**{} samples failed:**\n\n{}",
+                self.failures.len(),
+                list(&self.failures)
+            );
+        }
+        text
+    }
+
+    fn hello(&self) -> String {
+        let hellos = match &self.hellos {
+            Ok(hellos) => hellos,
+            Err(reason) => return format!("Not measured: {reason}"),
+        };
+        let mut table = String::from(
+            "| | crates besides itself | clean dev build | clean release build | stripped executable |\n\
+             | --- | --- | --- | --- | --- |\n",
+        );
+        for hello in hellos {
+            let _ = writeln!(
+                table,
+                "| {} | {} | {:.1} s | {:.1} s | {:.0} kB |",
+                hello.name,
+                hello.crates,
+                hello.dev,
+                hello.release,
+                kilobytes(hello.bytes)
+            );
+        }
+        table.trim().to_owned()
+    }
+
+    fn tables(&self) -> String {
+        let mut text = String::new();
+        for row in &self.rows {
+            self.table(row, &mut text);
+        }
+        text
+    }
+
+    fn table(&self, row: &Row, text: &mut String) {
+        let per = if row.per.is_empty() { "" } else { " per " };
+        let _ = writeln!(text, "### {}\n", row.title);
+        let _ = write!(text, "| {}{per}{} |", row.how.unit(), row.per);
+        for flavor in row.flavors {
+            let _ = write!(text, " {flavor} |");
+        }
+        let _ = writeln!(text, "\n| --- |{}", " --- |".repeat(row.flavors.len()));
+        for &who in row.who {
+            let cells = row.flavors.iter().map(|flavor| self.cell(row, flavor, who));
+            let cells: Vec<_> = cells.collect();
+            // Python has one thread; and who was not there has no line.
+            if cells.iter().any(Option::is_some) {
+                let cells = cells.into_iter().map(Option::unwrap_or_default);
+                let cells: Vec<_> = cells.collect();
+                let _ = writeln!(text, "| {who} | {} |", cells.join(" | "));
+            }
+        }
+        text.push('\n');
+    }
+
+    fn cell(&self, row: &Row, flavor: &'static str, who: &'static str) -> Option<String> {
+        let (least, median) = self.figures(row.id, flavor, who)?;
+        let raw = self.least(row.id, flavor, RAW);
+        let relation = raw.map_or_else(String::new, |raw| relation(row, least, raw));
+        Some(format!(
+            "{relation} · {} ({})",
+            figure(least),
+            figure(median)
+        ))
+    }
+
+    /// Draws the plots into a directory.
+    pub(crate) fn draw(&self, directory: &Path) -> Result<(), Box<dyn Error>> {
+        fs::create_dir_all(directory)?;
+        let bars = [
+            (
+                "spawn",
+                "spawn.svg",
+                "Spawn and complete a task, times raw",
+                4.0,
+            ),
+            (
+                "cancel 100k",
+                "cancel.svg",
+                "Cancel 100k idle tasks, times raw",
+                4.0,
+            ),
+            (
+                "resident",
+                "memory.svg",
+                "Bytes of an idle task, beyond raw",
+                1200.0,
+            ),
+        ];
+        for (id, file, title, most) in bars {
+            let path = directory.join(file);
+            plot::bars(&path, title, &["ct", "mt"], most, &self.bars(id))?;
+        }
+        let outstanding = [("1k", 1e3), ("10k", 1e4), ("100k", 1e5), ("1M", 1e6)];
+        let lines: Vec<_> = [RAW, AIORUN, IDIOM]
+            .map(|who| {
+                let points = outstanding
+                    .iter()
+                    .filter_map(|(id, count)| Some((*count, self.least(id, "ct", who)?)));
+                (who, points.collect())
+            })
+            .into();
+        plot::lines(
+            &directory.join("outstanding.svg"),
+            "Spawn and complete, by the tasks at once, one thread",
+            ["tasks at once", "ns per task"],
+            &lines,
+        )?;
+        let workers = [
+            ("mt1", 1.0),
+            ("mt2", 2.0),
+            ("mt4", 4.0),
+            ("mt8", 8.0),
+            ("mt16", 16.0),
+        ];
+        let lines: Vec<_> = [RAW, AIORUN, IDIOM]
+            .map(|who| {
+                let points = workers.iter().filter_map(|(flavor, count)| {
+                    Some((*count, self.least("workers", flavor, who)?))
+                });
+                (who, points.collect())
+            })
+            .into();
+        plot::lines(
+            &directory.join("workers.svg"),
+            "Spawn and complete in all workers at once, by their number",
+            ["workers", "ns per task"],
+            &lines,
+        )
+    }
+
+    fn bars(&self, id: &'static str) -> Vec<Bars<'static>> {
+        let row = row(id).expect("a row of the table");
+        let everybody = EVERYBODY
+            .iter()
+            .filter(|who| !is_python(who) && **who != RAW);
+        let bars = everybody.map(|who| {
+            let value = |flavor| {
+                let (least, raw) = (self.least(id, flavor, who)?, self.least(id, flavor, RAW)?);
+                let value = if row.how.is_difference() {
+                    least - raw
+                } else {
+                    least / raw
+                };
+                Some((value, figure(value)))
+            };
+            Bars {
+                label: who,
+                values: vec![value("ct"), value("mt")],
+            }
+        });
+        bars.filter(|bars| bars.values.iter().any(Option::is_some))
+            .collect()
+    }
+}
+
+fn row(id: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.id == id)
+}
+
+fn title(id: &str) -> &'static str {
+    row(id).map_or("", |row| row.title)
+}
+
+fn relation(row: &Row, value: f64, raw: f64) -> String {
+    if row.how.is_difference() {
+        let sign = if value < raw { "−" } else { "+" };
+        format!("**{sign}{}**", figure((value - raw).abs()))
+    } else {
+        format!("**{} ×**", figure(value / raw))
+    }
+}
+
+/// With three digits or so.
+fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 0.1 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
+}
+
+fn kilobytes(bytes: u64) -> f64 {
+    float(usize::try_from(bytes).expect("an executable that fits into memory")) / 1000.0
+}
+
+fn list(items: &[String]) -> String {
+    let lines: Vec<_> = items.iter().map(|item| format!("- {item}")).collect();
+    lines.join("\n")
+}
