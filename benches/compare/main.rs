@@ -11,6 +11,7 @@ mod page;
 mod plot;
 mod python;
 mod run;
+mod simulation;
 mod table;
 
 use std::error::Error;
@@ -37,16 +38,16 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let chosen = |row: &&Row| words.is_empty() || words.iter().any(|word| row.id.contains(word));
     let rows: Vec<_> = ROWS.iter().filter(chosen).collect();
-    let directory = tempfile::tempdir()?;
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let extent = if full { Extent::FULL } else { Extent::QUICK };
-    let findings = measure(rows, extent, full && words.is_empty(), directory.path());
+    let findings = measure(rows, extent, full && words.is_empty(), directory);
     let page = findings.page();
     print!("{page}");
     if words.is_empty() {
         let root = if full {
             PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         } else {
-            directory.path().to_owned()
+            directory.to_owned()
         };
         fs::write(root.join("BENCHMARKS.md"), page)?;
         findings.draw(&root.join("benches/plots"))?;
@@ -105,7 +106,7 @@ fn machine(extent: Extent) -> Vec<String> {
     vec![
         format!("{cores} cores of {processor}"),
         compiler.trim().to_owned(),
-        format!("{} samples of each time", extent.repetitions),
+        extent.to_string(),
     ]
 }
 
@@ -122,5 +123,8 @@ fn instructions() -> Result<String, String> {
         .output()
         .map_err(|error| error.to_string())?;
     // It fails where something does not hold, which its table says too.
-    Ok(String::from_utf8_lossy(&gate.stdout).into_owned())
+    let (table, errors) = (gate.stdout, gate.stderr);
+    Ok([table, errors]
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .join("\n"))
 }

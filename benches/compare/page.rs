@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::hello::Hello;
 use crate::plot::{self, Bars};
 use crate::run::{Samples, float};
+use crate::simulation::{Costs, slowdown};
 use crate::table::{AIORUN, EVERYBODY, IDIOM, Limit, RAW, ROWS, Row, is_python};
 
 /// Everything that a run found out.
@@ -59,6 +60,8 @@ impl Findings {
             .replace("{{goals}}", &self.goals())
             .replace("{{noise}}", &self.noise())
             .replace("{{hello}}", &self.hello())
+            .replace("{{costs}}", &self.costs_in_words())
+            .replace("{{simulation}}", &self.simulation())
             .replace("{{instructions}}", instructions.trim())
             .replace("{{tables}}", self.tables().trim())
     }
@@ -97,7 +100,7 @@ impl Findings {
             Limit::Times(who, most) => {
                 let theirs = self.least(row.id, flavor, who);
                 let ratio = ours.zip(theirs).map(|(ours, theirs)| ours / theirs);
-                (format!("at most {most:.2} × {who}"), ratio, most)
+                (format!("at most {} × {who}", figure(most)), ratio, most)
             }
             Limit::Beyond(who, most) => {
                 let theirs = self.least(row.id, flavor, who);
@@ -108,7 +111,7 @@ impl Findings {
                 let before = self.least(id, flavor, AIORUN);
                 let ratio = ours.zip(before).map(|(ours, before)| ours / before);
                 (
-                    format!("at most {most:.2} × itself in “{}”", title(id)),
+                    format!("at most {} × itself in “{}”", figure(most), title(id)),
                     ratio,
                     most,
                 )
@@ -213,6 +216,53 @@ impl Findings {
                 hello.release,
                 kilobytes(hello.bytes)
             );
+        }
+        table.trim().to_owned()
+    }
+
+    /// What the registry costs a task by the samples of one worker, where both are known.
+    fn costs(&self) -> Option<Costs> {
+        let least = |who| self.least("workers", "mt1", who);
+        let (raw, ours) = (least(RAW)?, least(AIORUN)?);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a time"
+        )]
+        let whole = |nanoseconds: f64| nanoseconds.max(0.0) as u64;
+        Some(Costs {
+            outside: whole(raw),
+            // Noise may take it all away.
+            under: whole(ours - raw).max(40),
+            transfer: 100,
+        })
+    }
+
+    fn costs_in_words(&self) -> String {
+        self.costs().map_or_else(String::new, |costs| {
+            let Costs { outside, under, transfer } = costs;
+            format!(
+                "A task takes {outside} ns without the registry, which is what raw takes with one worker, \
+                 and {under} ns in it, all of it under the lock, which is worse than it is; the transfer \
+                 is taken to be {transfer} ns.",
+            )
+        })
+    }
+
+    fn simulation(&self) -> String {
+        const SHARDS: [usize; 4] = [8, 16, 32, 64];
+        const WORKERS: [usize; 6] = [2, 4, 8, 16, 32, 64];
+        let Some(costs) = self.costs() else {
+            return "Not simulated: the row with many workers was not measured.".to_owned();
+        };
+        let mut table = format!(
+            "| workers | {} shards |",
+            SHARDS.map(|it| it.to_string()).join(" shards | ")
+        );
+        let _ = writeln!(table, "\n| --- |{}", " --- |".repeat(SHARDS.len()));
+        for workers in WORKERS {
+            let cells = SHARDS.map(|shards| figure(slowdown(costs, workers, shards)));
+            let _ = writeln!(table, "| {workers} | {} |", cells.join(" | "));
         }
         table.trim().to_owned()
     }

@@ -1,6 +1,7 @@
 //! Takes the samples: each a process of its own, in an order that nobody chose.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -34,6 +35,25 @@ impl Extent {
         of_memory: 1,
         fraction: 1000,
     };
+}
+
+impl fmt::Display for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            repetitions,
+            of_memory,
+            fraction,
+        } = self;
+        write!(
+            f,
+            "{repetitions} samples of each time, {of_memory} of memory"
+        )?;
+        if *fraction > 1 {
+            let warning = "so the figures show only that it works";
+            write!(f, ", with counts divided by {fraction}, {warning}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The samples of one contender, by the id of the row, the flavor and the contender.
