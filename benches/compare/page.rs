@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::hello::Hello;
-use crate::plot::{self, Bars};
+use crate::plot::{self, Bars, Line};
 use crate::run::{Samples, float};
 use crate::simulation::{Costs, slowdown};
 use crate::table::{AIORUN, EVERYBODY, IDIOM, Limit, RAW, ROWS, Row, is_python};
@@ -314,62 +314,65 @@ impl Findings {
             (
                 "spawn",
                 "spawn.svg",
-                "Spawn and complete a task, times raw",
-                4.0,
+                "Spawn and complete a task, times raw, which is the line",
+                [1.0, 4.0],
             ),
             (
                 "cancel 100k",
                 "cancel.svg",
-                "Cancel 100k idle tasks, times raw",
-                4.0,
+                "Cancel 100k idle tasks, times raw, which is the line",
+                [1.0, 4.0],
             ),
             (
                 "resident",
                 "memory.svg",
-                "Bytes of an idle task, beyond raw",
-                1200.0,
+                "Bytes of an idle task beyond raw; the line is the limit",
+                [64.0, 1200.0],
             ),
         ];
-        for (id, file, title, most) in bars {
+        for (id, file, title, scale) in bars {
             let path = directory.join(file);
-            plot::bars(&path, title, &["ct", "mt"], most, &self.bars(id))?;
+            plot::bars(&path, title, &["ct", "mt"], scale, &self.bars(id))?;
         }
-        let outstanding = [("1k", 1e3), ("10k", 1e4), ("100k", 1e5), ("1M", 1e6)];
-        let lines: Vec<_> = [RAW, AIORUN, IDIOM]
-            .map(|who| {
-                let points = outstanding
-                    .iter()
-                    .filter_map(|(id, count)| Some((*count, self.least(id, "ct", who)?)));
-                (who, points.collect())
-            })
-            .into();
+        let outstanding = [
+            ("1k", "ct", 1e3),
+            ("10k", "ct", 1e4),
+            ("100k", "ct", 1e5),
+            ("1M", "ct", 1e6),
+        ];
         plot::lines(
             &directory.join("outstanding.svg"),
             "Spawn and complete, by the tasks at once, one thread",
             ["tasks at once", "ns per task"],
-            &lines,
+            10.0,
+            &self.curves(&outstanding),
         )?;
         let workers = [
-            ("mt1", 1.0),
-            ("mt2", 2.0),
-            ("mt4", 4.0),
-            ("mt8", 8.0),
-            ("mt16", 16.0),
+            ("workers", "mt1", 1.0),
+            ("workers", "mt2", 2.0),
+            ("workers", "mt4", 4.0),
+            ("workers", "mt8", 8.0),
+            ("workers", "mt16", 16.0),
         ];
-        let lines: Vec<_> = [RAW, AIORUN, IDIOM]
-            .map(|who| {
-                let points = workers.iter().filter_map(|(flavor, count)| {
-                    Some((*count, self.least("workers", flavor, who)?))
-                });
-                (who, points.collect())
-            })
-            .into();
         plot::lines(
             &directory.join("workers.svg"),
             "Spawn and complete in all workers at once, by their number",
             ["workers", "ns per task"],
-            &lines,
+            2.0,
+            &self.curves(&workers),
         )
+    }
+
+    /// The smallest samples of rows and flavors, each with its place on the axis.
+    fn curves(&self, cells: &[(&'static str, &'static str, f64)]) -> Vec<Line<'static>> {
+        let contenders = [RAW, AIORUN, IDIOM].into_iter();
+        let line = |who| {
+            let points = cells
+                .iter()
+                .filter_map(|(id, flavor, place)| Some((*place, self.least(id, flavor, who)?)));
+            (who, points.collect())
+        };
+        contenders.map(line).collect()
     }
 
     fn bars(&self, id: &'static str) -> Vec<Bars<'static>> {
