@@ -13,6 +13,7 @@ mod python;
 mod run;
 mod simulation;
 mod table;
+mod verdict;
 
 use std::error::Error;
 use std::fs;

@@ -9,7 +9,7 @@ use crate::hello::Hello;
 use crate::plot::{self, Bars, Line};
 use crate::run::{Samples, float};
 use crate::simulation::{Costs, slowdown};
-use crate::table::{AIORUN, EVERYBODY, IDIOM, Limit, RAW, ROWS, Row, is_python};
+use crate::table::{AIORUN, EVERYBODY, IDIOM, RAW, ROWS, Row, is_python};
 
 /// Everything that a run found out.
 #[derive(Debug)]
@@ -22,14 +22,6 @@ pub(crate) struct Findings {
     /// A table, or why there is none.
     pub(crate) instructions: Result<String, String>,
     pub(crate) hellos: Result<Vec<Hello>, String>,
-}
-
-/// How something that must hold turned out.
-struct Verdict {
-    what: String,
-    must: String,
-    measured: Option<String>,
-    holds: bool,
 }
 
 impl Findings {
@@ -45,7 +37,12 @@ impl Findings {
         Some((*samples.first()?, samples[samples.len() / 2]))
     }
 
-    fn least(&self, id: &'static str, flavor: &'static str, who: &'static str) -> Option<f64> {
+    pub(crate) fn least(
+        &self,
+        id: &'static str,
+        flavor: &'static str,
+        who: &'static str,
+    ) -> Option<f64> {
         self.figures(id, flavor, who).map(|(least, _)| least)
     }
 
@@ -57,107 +54,13 @@ impl Findings {
         };
         include_str!("page.md")
             .replace("{{machine}}", &list(&self.machine))
-            .replace("{{goals}}", &self.goals())
+            .replace("{{goals}}", &self.verdicts())
             .replace("{{noise}}", &self.noise())
             .replace("{{hello}}", &self.hello())
             .replace("{{costs}}", &self.costs_in_words())
             .replace("{{simulation}}", &self.simulation())
             .replace("{{instructions}}", instructions.trim())
             .replace("{{tables}}", self.tables().trim())
-    }
-
-    fn goals(&self) -> String {
-        let mut table = String::from("| what | must | measured | |\n| --- | --- | --- | --- |\n");
-        for verdict in self.verdicts() {
-            let outcome = match (&verdict.measured, verdict.holds) {
-                (None, _) => "not measured",
-                (_, true) => "met",
-                (_, false) => "**not met**",
-            };
-            let measured = verdict.measured.as_deref().unwrap_or_default();
-            let _ = writeln!(
-                table,
-                "| {} | {} | {measured} | {outcome} |",
-                verdict.what, verdict.must
-            );
-        }
-        table.trim().to_owned()
-    }
-
-    fn verdicts(&self) -> Vec<Verdict> {
-        let rows = self.rows.iter().flat_map(|row| {
-            let limits = row.limits.iter();
-            limits.map(|(flavor, limit)| self.verdict(row, flavor, *limit))
-        });
-        rows.chain(self.of_hello()).collect()
-    }
-
-    fn verdict(&self, row: &Row, flavor: &'static str, limit: Limit) -> Verdict {
-        let ours = self.least(row.id, flavor, AIORUN);
-        let per = if row.per.is_empty() { "" } else { " per " };
-        let unit = format!("{}{per}{}", row.how.unit(), row.per);
-        let (rule, measured, most) = match limit {
-            Limit::Times(who, most) => {
-                let theirs = self.least(row.id, flavor, who);
-                let ratio = ours.zip(theirs).map(|(ours, theirs)| ours / theirs);
-                (format!("at most {} × {who}", figure(most)), ratio, most)
-            }
-            Limit::Beyond(who, most) => {
-                let theirs = self.least(row.id, flavor, who);
-                let more = ours.zip(theirs).map(|(ours, theirs)| ours - theirs);
-                (format!("at most {most} {unit} more than {who}"), more, most)
-            }
-            Limit::Growth(id, most) => {
-                let before = self.least(id, flavor, AIORUN);
-                let ratio = ours.zip(before).map(|(ours, before)| ours / before);
-                (
-                    format!("at most {} × itself in “{}”", figure(most), title(id)),
-                    ratio,
-                    most,
-                )
-            }
-        };
-        let suffix = if matches!(limit, Limit::Beyond(..)) {
-            ""
-        } else {
-            " ×"
-        };
-        Verdict {
-            what: format!("{}, {flavor}", row.title),
-            must: rule,
-            measured: measured.map(|measured| format!("{}{suffix}", figure(measured))),
-            holds: measured.is_some_and(|measured| measured <= most),
-        }
-    }
-
-    fn of_hello(&self) -> Vec<Verdict> {
-        let hellos = self.hellos.as_deref().unwrap_or_default();
-        let of = |name| hellos.iter().find(|hello| hello.name == name);
-        let both = of(AIORUN).zip(of("tokio"));
-        let build = both.map(|(ours, theirs)| ours.dev / theirs.dev);
-        let size = both.map(|(ours, theirs)| kilobytes(ours.bytes) - kilobytes(theirs.bytes));
-        let verdict = |what: &str, must: &str, measured: Option<f64>, most, suffix| Verdict {
-            what: what.to_owned(),
-            must: must.to_owned(),
-            measured: measured.map(|measured| format!("{}{suffix}", figure(measured))),
-            holds: measured.is_some_and(|measured| measured <= most),
-        };
-        vec![
-            verdict(
-                "Clean dev build of hello",
-                "at most 1.30 × tokio",
-                build,
-                1.3,
-                " ×",
-            ),
-            verdict(
-                "Stripped executable of hello",
-                "at most 100 kB more than tokio",
-                size,
-                100.0,
-                " kB",
-            ),
-        ]
     }
 
     /// How far apart the samples of raw were, whose times are nobody's fault.
@@ -404,7 +307,7 @@ fn row(id: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.id == id)
 }
 
-fn title(id: &str) -> &'static str {
+pub(crate) fn title(id: &str) -> &'static str {
     row(id).map_or("", |row| row.title)
 }
 
@@ -418,7 +321,7 @@ fn relation(row: &Row, value: f64, raw: f64) -> String {
 }
 
 /// With three digits or so.
-fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
@@ -428,7 +331,7 @@ fn figure(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-fn kilobytes(bytes: u64) -> f64 {
+pub(crate) fn kilobytes(bytes: u64) -> f64 {
     float(usize::try_from(bytes).expect("an executable that fits into memory")) / 1000.0
 }
 
