@@ -14,10 +14,10 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn new(what: String, must: String, measured: Option<f64>, most: f64, unit: &str) -> Self {
+    fn new(what: String, rule: String, measured: Option<f64>, most: f64, unit: &str) -> Self {
         Self {
             what,
-            must,
+            must: rule,
             measured: measured.map(|measured| format!("{}{unit}", figure(measured))),
             holds: measured.is_some_and(|measured| measured <= most),
         }
@@ -61,19 +61,19 @@ impl Findings {
         match limit {
             Limit::Times(who, most) => {
                 let ratio = theirs(who).map(|(ours, theirs)| ours / theirs);
-                let must = format!("at most {} × {who}", figure(most));
-                Verdict::new(what, must, ratio, most, " ×")
+                let rule = format!("at most {} × {who}", figure(most));
+                Verdict::new(what, rule, ratio, most, " ×")
             }
             Limit::Beyond(who, most) => {
                 let more = theirs(who).map(|(ours, theirs)| ours - theirs);
-                let must = format!("at most {most} {unit} more than {who}");
-                Verdict::new(what, must, more, most, "")
+                let rule = format!("at most {most} {unit} more than {who}");
+                Verdict::new(what, rule, more, most, "")
             }
             Limit::Growth(id, most) => {
                 let before = self.least(id, flavor, AIORUN);
                 let ratio = ours.zip(before).map(|(ours, before)| ours / before);
-                let must = format!("at most {} × itself in “{}”", figure(most), title(id));
-                Verdict::new(what, must, ratio, most, " ×")
+                let rule = format!("at most {} × itself in “{}”", figure(most), title(id));
+                Verdict::new(what, rule, ratio, most, " ×")
             }
         }
     }
