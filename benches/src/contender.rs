@@ -118,11 +118,22 @@ pub type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 #[derive(Debug, Clone)]
 pub struct Raw;
 
+impl Raw {
+    /// A runtime that has had a blocking job. With the second thread of a process malloc begins to
+    /// take its locks, and there is hardly a program without: a name is looked up, a file is read.
+    #[expect(clippy::disallowed_methods, reason = "nothing supervises it")]
+    fn runtime(flavor: Flavor) -> Runtime {
+        let runtime = flavor.runtime();
+        drop(runtime.spawn_blocking(|| ()));
+        runtime
+    }
+}
+
 impl Contender for Raw {
     const NAME: &'static str = "raw";
 
     fn run(flavor: Flavor, main: impl Main<Self>) {
-        flavor.runtime().block_on(main(&Self));
+        Self::runtime(flavor).block_on(main(&Self));
     }
 
     #[expect(clippy::disallowed_methods, reason = "that is what it is")]
@@ -131,7 +142,7 @@ impl Contender for Raw {
     }
 
     fn cancel(flavor: Flavor, gauge: Gauge, main: impl Main<Self>) -> i64 {
-        let runtime = flavor.runtime();
+        let runtime = Self::runtime(flavor);
         runtime.block_on(main(&Self));
         gauge.during(|| drop(runtime))
     }
