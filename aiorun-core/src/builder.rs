@@ -60,7 +60,7 @@ pub struct Builder {
     /// What main panicked with, for a test to go on with.
     pub(crate) main_panic: Option<Payload>,
     /// Gets a handle when the run has begun, for a test that watches over itself.
-    pub(crate) on_start: Option<std::sync::mpsc::Sender<Handle>>,
+    pub(crate) on_start: Option<Box<dyn FnOnce(Handle) + Send>>,
 }
 
 impl fmt::Debug for Builder {

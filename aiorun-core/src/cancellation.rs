@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::future::FusedFuture;
+use futures_core::future::FusedFuture;
 
 use crate::current::{self, Site};
 use crate::phase::Phase;

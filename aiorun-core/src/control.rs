@@ -3,19 +3,18 @@
 //! It has a small tokio runtime of its own and calls nothing foreign, so that neither a stuck
 //! worker nor a stuck subscriber can starve it: it hears signals and keeps every limit.
 
-use std::cmp::Reverse;
 use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
-use std::panic::Location;
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
+use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
@@ -26,6 +25,7 @@ use crate::error::{HookEnd, HookReport, RunError, UnhandledError};
 use crate::exit::StopReason;
 use crate::handle::Handle;
 use crate::hard_exit;
+use crate::listing::oldest_first;
 use crate::log::{self, Line};
 use crate::output::{Origin, Problem, message};
 use crate::phase::{Action, Event, Phase, Step, Whose};
@@ -177,7 +177,7 @@ enum Wake {
 
 /// The control thread, from the side of who waits for it.
 #[derive(Debug)]
-pub(crate) struct ControlThread(JoinHandle<Option<Ending>>);
+pub(crate) struct ControlThread(JoinHandle<io::Result<Ending>>);
 
 impl ControlThread {
     /// Starts the thread; returns when its signal handlers are installed.
@@ -186,36 +186,26 @@ impl ControlThread {
     ///
     /// When there is no thread, no descriptor or no handler to be had.
     pub(crate) fn start(setup: Setup) -> io::Result<Self> {
-        let (ready, wait) = std::sync::mpsc::sync_channel(1);
+        let ready = Arc::new(OnceLock::new());
+        let is_ready = Arc::clone(&ready);
         let held_back = HeldBack::new(setup.signals.iter().copied().chain(setup.dump_signal));
         let mask = held_back.before();
         let thread = thread::Builder::new()
             .name("aiorun-control".into())
             .spawn(move || {
-                let started = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build();
-                let started = started.and_then(|runtime| {
-                    let entered = runtime.enter();
-                    let control = Control::new(setup)?;
-                    drop(entered);
-                    Ok((runtime, control))
-                });
+                let started = catch_unwind(AssertUnwindSafe(|| Control::start(setup)));
                 mask.restore();
-                let (runtime, control) = match started {
-                    Ok(started) => started,
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                        return None;
-                    }
-                };
-                let _ = ready.send(Ok(()));
+                let _ = is_ready.set(matches!(started, Ok(Ok(_))));
+                let (runtime, control) =
+                    started.unwrap_or_else(|payload| resume_unwind(payload))?;
                 let _abolish = Abolish(Arc::clone(&control.run));
-                Some(runtime.block_on(control.drive()))
+                Ok(runtime.block_on(control.drive()))
             })?;
-        wait.recv()
-            .unwrap_or_else(|_| Err(io::Error::other("the control thread panicked")))?;
-        Ok(Self(thread))
+        if *ready.wait() {
+            return Ok(Self(thread));
+        }
+        let error = thread.join().map(Result::err).unwrap_or_default();
+        Err(error.unwrap_or_else(|| io::Error::other("the control thread panicked")))
     }
 
     /// Waits for the thread to end, whatever becomes of it.
@@ -226,9 +216,9 @@ impl ControlThread {
     /// Waits for the end of the run, which must be under way.
     pub(crate) fn join(self) -> Ending {
         match self.0.join() {
-            Ok(Some(ending)) => ending,
-            Ok(None) => unreachable!("a thread that reported ready has an ending"),
-            Err(payload) => std::panic::resume_unwind(payload),
+            Ok(Ok(ending)) => ending,
+            Ok(Err(_)) => unreachable!("a thread that reported ready has an ending"),
+            Err(payload) => resume_unwind(payload),
         }
     }
 }
@@ -243,6 +233,17 @@ impl Drop for Abolish {
 }
 
 impl Control {
+    /// With the runtime of the thread.
+    fn start(setup: Setup) -> io::Result<(Runtime, Self)> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let entered = runtime.enter();
+        let control = Self::new(setup)?;
+        drop(entered);
+        Ok((runtime, control))
+    }
+
     /// Installs the signal handlers, so to be called inside the thread's runtime.
     fn new(setup: Setup) -> io::Result<Self> {
         let mut listen_to = setup.signals;
@@ -325,7 +326,7 @@ impl Control {
             // One question at a time: a signal that comes meanwhile waits in the stream.
             match (asking.as_mut(), signals.as_mut()) {
                 (Some(asking), _) => {
-                    if let Poll::Ready(answer) = asking.answer.poll_unpin(cx) {
+                    if let Poll::Ready(answer) = Pin::new(&mut asking.answer).poll(cx) {
                         return Poll::Ready(Wake::Answer(answer.unwrap_or(SignalAction::Stop)));
                     }
                 }
@@ -898,7 +899,7 @@ impl Control {
         // A hook is reported as one.
         refused.retain(|task| task.kind != Kind::Hook);
         for list in [&mut refused, &mut jobs] {
-            list.sort_unstable_by_key(|task| (Reverse(task.age), task.id));
+            oldest_first(list, |task| task);
         }
         if !refused.is_empty() {
             self.blame(Blame::Refused);

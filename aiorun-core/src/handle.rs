@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::FusedFuture;
+use futures_core::future::FusedFuture;
 
 use crate::current;
 use crate::dump::Dump;

@@ -1,12 +1,12 @@
 //! Lists of tasks as a person reads them: the oldest first, those that are alike in one entry.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::panic::Location;
-use std::time::Duration;
 
-use crate::task::{Condition, Id, Kind, Label, Spawned, State, TaskInfo};
+use crate::task::{Condition, Kind, Label, Spawned, State, TaskInfo};
 use crate::text::{Printable, Short};
 use crate::trace::InList;
 
@@ -58,9 +58,21 @@ impl fmt::Display for Listing<'_> {
         let mut left = 0;
         if entries.len() > self.most {
             // Who may be the cause is not to be among those left out, rather who suffers from it.
-            entries.sort_by_key(Entry::guilt);
-            left = entries.drain(self.most..).map(|it| it.tasks.len()).sum();
-            entries.sort_unstable_by_key(Entry::age);
+            let mut room = self.most;
+            let mut keep = vec![false; entries.len()];
+            for guilt in Entry::GUILTS {
+                for (keep, entry) in keep.iter_mut().zip(&entries) {
+                    if room > 0 && entry.guilt() == guilt {
+                        (*keep, room) = (true, room - 1);
+                    }
+                }
+            }
+            let mut kept = keep.into_iter();
+            entries.retain(|entry| {
+                let kept = kept.next() == Some(true);
+                left += if kept { 0 } else { entry.tasks.len() };
+                kept
+            });
         }
         entries.iter().try_for_each(|entry| entry.show(f))?;
         match left {
@@ -68,6 +80,18 @@ impl fmt::Display for Listing<'_> {
             more => write!(f, "\n{INDENT:.14}and {more} more"),
         }
     }
+}
+
+/// Sorts what is listed by the age of a task. By numbers, of whatever is sorted: each type that std
+/// sorts by itself is six kilobytes of every program.
+pub(crate) fn oldest_first<T>(list: &mut Vec<T>, task: impl Fn(&T) -> &TaskInfo) {
+    let ages = list.iter().map(task).zip(0..);
+    let ages: BinaryHeap<_> = ages
+        .map(|(task, number)| (Reverse(task.age), task.id, number))
+        .collect();
+    let mut unsorted: Vec<_> = list.drain(..).map(Some).collect();
+    let order = ages.into_sorted_vec().into_iter();
+    list.extend(order.filter_map(|(_, _, number): (_, _, usize)| unsorted[number].take()));
 }
 
 /// Tasks that are alike but for their names and ages, oldest first.
@@ -139,7 +163,7 @@ fn entries(tasks: &[TaskInfo], looks_up: bool) -> Vec<Entry<'_>> {
         .into_iter()
         .flat_map(|crowd| by_trace(crowd, looks_up))
         .collect();
-    entries.sort_unstable_by_key(Entry::age);
+    oldest_first(&mut entries, |entry| entry.tasks[0]);
     entries
 }
 
@@ -173,8 +197,7 @@ fn by_trace(crowd: Vec<&TaskInfo>, looks_up: bool) -> Vec<Entry<'_>> {
         [only] if only.trace != Some(InList::Unread) => {
             only.asked = Asked::Some(only.tasks.len());
             only.tasks.extend(untraced);
-            only.tasks
-                .sort_unstable_by_key(|task| (Reverse(task.age), task.id));
+            oldest_first(&mut only.tasks, |task| task);
         }
         others => {
             let asked = if others.is_empty() {
@@ -193,10 +216,7 @@ fn by_trace(crowd: Vec<&TaskInfo>, looks_up: bool) -> Vec<Entry<'_>> {
 }
 
 impl Entry<'_> {
-    /// For the order of a list.
-    fn age(&self) -> (Reverse<Duration>, Id) {
-        (Reverse(self.tasks[0].age), self.tasks[0].id)
-    }
+    const GUILTS: RangeInclusive<u8> = 0..=2;
 
     /// Low for who may hold up others, high for who is held up.
     fn guilt(&self) -> u8 {

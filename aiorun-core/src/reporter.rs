@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use crate::config::{ErrorHandler, ShutdownHandler, SignalAction};
@@ -58,21 +58,21 @@ struct Desk {
 /// When there is no thread to be had.
 pub(crate) fn start(
     run: Arc<Run>,
-    messages: Receiver<Message>,
+    mut messages: UnboundedReceiver<Message>,
     handlers: Handlers,
 ) -> io::Result<Helper> {
     let dispatch = Dispatch::of_this_thread();
     let desk = Desk { run, handlers };
     Helper::start("aiorun-report", move || {
-        dispatch.with(|| desk.work(&messages));
+        dispatch.with(|| desk.work(&mut messages));
     })
 }
 
 impl Desk {
-    fn work(self, messages: &Receiver<Message>) {
+    fn work(self, messages: &mut UnboundedReceiver<Message>) {
         let runtime = self.run.runtime();
         let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
-        while let Ok(message) = messages.recv() {
+        while let Some(message) = messages.blocking_recv() {
             if matches!(message, Message::Stop) {
                 return;
             }

@@ -8,7 +8,6 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -117,7 +116,7 @@ pub(crate) struct Run {
     pub(crate) epoch: u64,
     pub(crate) started: Instant,
     pub(crate) machine: Mutex<Machine>,
-    pub(crate) reporter: Sender<Message>,
+    pub(crate) reporter: UnboundedSender<Message>,
     /// Told when there is a reason to stop.
     pub(crate) stopping: Arc<Scopes>,
     /// Told when the tasks have been cancelled.
@@ -153,7 +152,7 @@ pub(crate) struct Run {
 pub(crate) struct Parts {
     pub(crate) default_marks: u32,
     pub(crate) machine: Machine,
-    pub(crate) reporter: Sender<Message>,
+    pub(crate) reporter: UnboundedSender<Message>,
     pub(crate) owns_runtime: bool,
     pub(crate) commands: UnboundedSender<Command>,
     pub(crate) stop_on_unhandled_errors: bool,
@@ -207,7 +206,7 @@ impl Run {
             self.say(Message::Drop(Box::new(hook)));
         }
         self.say(Message::Stop);
-        if let Some(pause) = &self.pause {
+        if let Some(pause) = self.pause() {
             pause.close();
         }
         self.registry.vacate();
@@ -306,7 +305,12 @@ impl Run {
 
     /// Whether the clock of the runtime may be paused.
     pub(crate) fn may_pause(&self) -> bool {
-        self.pause.is_some()
+        self.pause().is_some()
+    }
+
+    /// Known to be nothing when a program without such a clock is compiled.
+    fn pause(&self) -> Option<&Arc<Pause>> {
+        self.pause.as_ref().filter(|_| cfg!(feature = "test-util"))
     }
 
     /// Keeps an exit hook for its turn; after the end it is dropped.
@@ -325,28 +329,28 @@ impl Run {
     }
 
     fn owe(&self) {
-        if let (Some(pause), Some(runtime)) = (&self.pause, self.runtime.get()) {
+        if let (Some(pause), Some(runtime)) = (self.pause(), self.runtime.get()) {
             pause.owe(runtime);
         }
     }
 
     /// The control thread has done a step that it owed.
     pub(crate) fn pay(&self) {
-        if let Some(pause) = &self.pause {
+        if let Some(pause) = self.pause() {
             pause.pay();
         }
     }
 
     /// Something has ended that the control thread may be waiting for.
     pub(crate) fn owe_change(&self) {
-        if let (Some(pause), Some(runtime)) = (&self.pause, self.runtime.get()) {
+        if let (Some(pause), Some(runtime)) = (self.pause(), self.runtime.get()) {
             pause.owe_change(runtime);
         }
     }
 
     /// The control thread has looked at the registry since this was last called.
     pub(crate) fn change_seen(&self) -> bool {
-        self.pause.as_ref().is_some_and(|pause| pause.change_seen())
+        self.pause().is_some_and(|pause| pause.change_seen())
     }
 
     /// A task has failed; somebody may look at it yet.

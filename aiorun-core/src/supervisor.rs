@@ -6,12 +6,11 @@ use std::panic::Location;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::builder::Builder;
@@ -105,8 +104,8 @@ fn run(
         return launched.fail(error);
     }
     let run = Arc::clone(&launched.run);
-    if let Some(watcher) = &builder.on_start {
-        let _ = watcher.send(Handle::new(Arc::clone(&run)));
+    if let Some(on_start) = builder.on_start.take() {
+        on_start(Handle::new(Arc::clone(&run)));
     }
     let most = drive(&run, &runtime, &mut launched);
     run.send(Command::Closing(strays(&run)));
@@ -189,7 +188,7 @@ struct Launched {
     control: Option<ControlThread>,
     close: oneshot::Receiver<Duration>,
     reporter: Option<Helper>,
-    messages: Option<mpsc::Receiver<Message>>,
+    messages: Option<UnboundedReceiver<Message>>,
     handlers: Option<Handlers>,
     owner: Owner,
 }
@@ -205,7 +204,7 @@ impl Launched {
             repeat => repeat,
         };
         let (commands, commanded) = unbounded_channel();
-        let (say, messages) = mpsc::channel();
+        let (say, messages) = unbounded_channel();
         let (close, closing) = oneshot::channel();
         let signals = options.signals();
         let run = Run::new(Parts {
@@ -333,10 +332,10 @@ impl Launched {
     /// thread should not be blocked; and all threads of its pool may be taken.
     async fn finish_elsewhere(self, options: Options) -> (Exit, Option<Payload>) {
         let (finished, wait) = oneshot::channel();
-        let (launch, launched) = mpsc::channel();
+        let (launch, launched) = oneshot::channel();
         let thread = thread::Builder::new().name("aiorun-finish".into());
         let spawned = thread.spawn(move || {
-            if let Ok((launched, options)) = launched.recv() {
+            if let Ok((launched, options)) = launched.blocking_recv() {
                 let launched: Self = launched;
                 let _ = finished.send(launched.finish(&options));
             }

@@ -42,7 +42,9 @@ pub fn test(
     let name = thread::current().name().unwrap_or("aiorun-test").to_owned();
     let (done, wait) = mpsc::channel();
     let (handle, running) = mpsc::channel();
-    builder.on_start = Some(handle);
+    builder.on_start = Some(Box::new(move |started| {
+        let _ = handle.send(started);
+    }));
     let stack = builder.options.thread_stack_size.unwrap_or(STACK);
     let thread = thread::Builder::new().name(name).stack_size(stack);
     let thread = thread.spawn(move || {

@@ -46,15 +46,15 @@ pub(crate) struct Short(pub(crate) Duration);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self
-            .0
-            .saturating_add(Duration::from_micros(500))
-            .as_millis();
+        let fine = self.0.saturating_add(Duration::from_micros(500));
         let secs = self.0.saturating_add(Duration::from_millis(500)).as_secs();
         let mut text = Brief::default();
         match secs {
-            _ if millis < 1_000 => write!(text, "{millis}ms"),
-            ..10 => write!(text, "{:.1}s", self.0.as_secs_f64()),
+            _ if fine.as_secs() == 0 => write!(text, "{}ms", fine.subsec_millis()),
+            ..10 => {
+                let tenths = tenths(self.0);
+                write!(text, "{}.{}s", tenths / 10, tenths % 10)
+            }
             10..60 => write!(text, "{secs}s"),
             60..3600 => write!(text, "{}m {}s", secs / 60, secs % 60),
             3600..86400 => write!(text, "{}h {}m", secs / 3600, secs / 60 % 60),
@@ -62,6 +62,18 @@ impl fmt::Display for Short {
         }?;
         f.pad(text.as_str())
     }
+}
+
+/// The nearest tenth of a second, the even one of two, as floating-point numbers are shown; which
+/// would bring the code for all of them into every program.
+fn tenths(duration: Duration) -> u64 {
+    const TENTH: u32 = 100_000_000;
+    let (whole, rest) = (
+        duration.as_secs() * 10 + u64::from(duration.subsec_nanos() / TENTH),
+        duration.subsec_nanos() % TENTH,
+    );
+    let up = 2 * rest > TENTH || 2 * rest == TENTH && whole % 2 == 1;
+    whole + u64::from(up)
 }
 
 /// A few ASCII characters, without an allocation.

@@ -4,7 +4,7 @@
 //! There is one survey at a time, by the control thread, and a late answer to an earlier one is of no
 //! interest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::panic::Location;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::{Context, Poll, Waker};
@@ -231,13 +231,14 @@ fn sample<T: Copy>(
     for (place, candidate) in candidates {
         places.entry(place).or_default().push(candidate);
     }
-    let mut crowds: Vec<_> = places.into_iter().collect();
     // Those that need little first: what they leave is for the others.
-    crowds.sort_unstable_by_key(|(place, crowd)| (crowd.len(), *place));
+    let sizes = places.iter().map(|(place, crowd)| (crowd.len(), *place));
+    let order = sizes.collect::<BinaryHeap<_>>().into_sorted_vec();
     let mut left = most;
     let mut chosen = Vec::new();
-    for (number, (_, crowd)) in crowds.iter().enumerate() {
-        let share = (left / (crowds.len() - number)).max(1).min(left);
+    for (number, (_, place)) in order.iter().enumerate() {
+        let crowd = &places[place];
+        let share = (left / (order.len() - number)).max(1).min(left);
         let picked = share.min(crowd.len());
         chosen.extend((0..picked).map(|nth| crowd[nth * crowd.len() / picked]));
         left -= picked;

@@ -1,13 +1,13 @@
 //! Signals by signal-hook, as a stream on the control thread.
 
-use std::collections::HashMap;
 use std::ffi::c_int;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use futures::StreamExt as _;
+use futures_core::Stream as _;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use signal_hook::consts;
 use signal_hook::iterator::exfiltrator::WithOrigin;
@@ -57,7 +57,7 @@ impl Signals {
     /// The next signal; `None` when there will be no more.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
         loop {
-            let Some(origin) = ready!(self.stream.poll_next_unpin(cx)) else {
+            let Some(origin) = ready!(Pin::new(&mut self.stream).poll_next(cx)) else {
                 return Poll::Ready(None);
             };
             if let Some(signal) = from_number(origin.signal) {
@@ -153,9 +153,10 @@ impl Drop for RepeatedExit {
 /// For each signal that acted by default when we first met it: how many supervisors handle it, and
 /// whether it is to act by default again because none does. signal-hook never takes a handler
 /// away, so the default action is performed by a handler of its own.
-static DEFAULTS: Mutex<Option<HashMap<c_int, DefaultAction>>> = Mutex::new(None);
+static DEFAULTS: Mutex<Vec<DefaultAction>> = Mutex::new(Vec::new());
 
 struct DefaultAction {
+    signal: c_int,
     handled_by: usize,
     acts: Arc<AtomicBool>,
 }
@@ -166,12 +167,14 @@ struct Handled(c_int);
 /// For a signal that acts by default: from now on a handler of ours does that.
 fn prepare_default(signal: c_int) -> io::Result<()> {
     let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let defaults = defaults.get_or_insert_default();
-    if !defaults.contains_key(&signal) && acts_by_default(signal) {
+    if !defaults.iter().any(|it| it.signal == signal) && acts_by_default(signal) {
         let acts = Arc::new(AtomicBool::new(true));
         flag::register_conditional_default(signal, Arc::clone(&acts))?;
-        let handled_by = 0;
-        defaults.insert(signal, DefaultAction { handled_by, acts });
+        defaults.push(DefaultAction {
+            signal,
+            handled_by: 0,
+            acts,
+        });
     }
     Ok(())
 }
@@ -179,7 +182,7 @@ fn prepare_default(signal: c_int) -> io::Result<()> {
 impl Handled {
     fn new(signal: c_int) -> Self {
         let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(default) = defaults.as_mut().and_then(|all| all.get_mut(&signal)) {
+        if let Some(default) = defaults.iter_mut().find(|it| it.signal == signal) {
             default.handled_by += 1;
             default.acts.store(false, Ordering::SeqCst);
         }
@@ -190,7 +193,7 @@ impl Handled {
 impl Drop for Handled {
     fn drop(&mut self) {
         let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(default) = defaults.as_mut().and_then(|all| all.get_mut(&self.0)) {
+        if let Some(default) = defaults.iter_mut().find(|it| it.signal == self.0) {
             default.handled_by -= 1;
             if default.handled_by == 0 {
                 default.acts.store(true, Ordering::SeqCst);

@@ -124,17 +124,19 @@ struct Function {
 /// The awaits behind some backtraces of one task, in a fixed order: that of a `select!` is random.
 pub(super) fn branches(backtraces: &[Backtrace]) -> Vec<Branch> {
     let texts = backtraces.iter().map(ToString::to_string);
-    fold(texts.map(|text| branch(&symbols(&text))).collect())
+    fold(texts.map(|text| branch(&symbols(&text))))
 }
 
-fn fold(mut branches: Vec<Branch>) -> Vec<Branch> {
-    branches.sort_unstable();
-    branches.dedup_by(|next, kept| {
-        let same = next.frames == kept.frames && next.awaits == kept.awaits;
-        kept.count += usize::from(same);
-        same
-    });
-    branches
+fn fold(branches: impl IntoIterator<Item = Branch>) -> Vec<Branch> {
+    let mut folded: Vec<Branch> = Vec::new();
+    for branch in branches {
+        let place = |it: &Branch| (&it.frames, &it.awaits).cmp(&(&branch.frames, &branch.awaits));
+        match folded.binary_search_by(place) {
+            Ok(at) => folded[at].count += 1,
+            Err(at) => folded.insert(at, branch),
+        }
+    }
+    folded
 }
 
 /// The symbols of a backtrace, innermost first.
