@@ -9,7 +9,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -177,35 +177,29 @@ enum Wake {
 
 /// The control thread, from the side of who waits for it.
 #[derive(Debug)]
-pub(crate) struct ControlThread(JoinHandle<io::Result<Ending>>);
+pub(crate) struct ControlThread(JoinHandle<Ending>);
 
 impl ControlThread {
-    /// Starts the thread; returns when its signal handlers are installed.
+    /// Installs the signal handlers and starts the thread.
     ///
     /// # Errors
     ///
     /// When there is no thread, no descriptor or no handler to be had.
     pub(crate) fn start(setup: Setup) -> io::Result<Self> {
-        let ready = Arc::new(OnceLock::new());
-        let is_ready = Arc::clone(&ready);
         let held_back = HeldBack::new(setup.signals.iter().copied().chain(setup.dump_signal));
-        let mask = held_back.before();
+        // Here, so that the caller need not wait for the thread. tokio says some of what can be
+        // missing by panics.
+        let started = catch_unwind(AssertUnwindSafe(|| Control::start(setup)));
+        drop(held_back);
+        let (runtime, control) =
+            started.unwrap_or_else(|payload| Err(io::Error::other(message(&*payload))))?;
         let thread = thread::Builder::new()
             .name("aiorun-control".into())
             .spawn(move || {
-                let started = catch_unwind(AssertUnwindSafe(|| Control::start(setup)));
-                mask.restore();
-                let _ = is_ready.set(matches!(started, Ok(Ok(_))));
-                let (runtime, control) =
-                    started.unwrap_or_else(|payload| resume_unwind(payload))?;
                 let _abolish = Abolish(Arc::clone(&control.run));
-                Ok(runtime.block_on(control.drive()))
+                runtime.drive(control)
             })?;
-        if *ready.wait() {
-            return Ok(Self(thread));
-        }
-        let error = thread.join().map(Result::err).unwrap_or_default();
-        Err(error.unwrap_or_else(|| io::Error::other("the control thread panicked")))
+        Ok(Self(thread))
     }
 
     /// Waits for the thread to end, whatever becomes of it.
@@ -216,8 +210,7 @@ impl ControlThread {
     /// Waits for the end of the run, which must be under way.
     pub(crate) fn join(self) -> Ending {
         match self.0.join() {
-            Ok(Ok(ending)) => ending,
-            Ok(Err(_)) => unreachable!("a thread that reported ready has an ending"),
+            Ok(ending) => ending,
             Err(payload) => resume_unwind(payload),
         }
     }
@@ -232,15 +225,37 @@ impl Drop for Abolish {
     }
 }
 
+/// The runtime of the thread. Where that does not come to be it is dropped by whoever wanted to start
+/// it, perhaps inside of another runtime, which tokio's own drop does not allow.
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn drive(&self, control: Control) -> Ending {
+        let Some(runtime) = &self.0 else {
+            unreachable!("it is there until the drop")
+        };
+        runtime.block_on(control.drive())
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Control {
     /// With the runtime of the thread.
-    fn start(setup: Setup) -> io::Result<(Runtime, Self)> {
+    fn start(setup: Setup) -> io::Result<(OwnRuntime, Self)> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let entered = runtime.enter();
+        let handle = runtime.handle().clone();
+        let runtime = OwnRuntime(Some(runtime));
+        let _entered = handle.enter();
         let control = Self::new(setup)?;
-        drop(entered);
         Ok((runtime, control))
     }
 
@@ -977,8 +992,11 @@ impl Control {
         });
     }
 
+    /// What nobody would see is not worth waking the reporting thread for.
     fn say(&self, line: Line) {
-        self.run.say(Message::Line(line));
+        if line.is_wanted() {
+            self.run.say(Message::Line(line));
+        }
     }
 
     fn finish(mut self) -> Ending {
@@ -992,7 +1010,7 @@ impl Control {
         if let Some((callback, _)) = self.callback.take() {
             self.run.say(Message::Drop(Box::new(callback)));
         }
-        let record = self.record;
+        let record = std::mem::take(&mut self.record);
         let reason = lock(&self.run.machine).reason().unwrap_or(StopReason::Stop);
         let report = Report {
             reason,
@@ -1005,8 +1023,7 @@ impl Control {
             failures: Vec::new(),
             more_failures: 0,
         };
-        self.run
-            .say(Message::Line(Line::Bye(Box::new(report.clone()))));
+        self.say(Line::Bye(Box::new(report.clone())));
         Ending {
             reason,
             error: record.error,

@@ -96,6 +96,15 @@ impl Line {
         let _ = writeln!(std::io::stderr(), "aiorun: {severity}: {self}");
     }
 
+    /// Whether [`emit`](Self::emit) would do anything.
+    pub(crate) fn is_wanted(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        if tracing::dispatcher::has_been_set() {
+            return true;
+        }
+        self.severity().is_some() || matches!(self, Self::Dump(_))
+    }
+
     /// The traces that it shows, if they can be looked up in time.
     pub(crate) fn traces(&self) -> Vec<Trace> {
         match self {

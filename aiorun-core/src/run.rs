@@ -321,6 +321,7 @@ impl Run {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn say(&self, message: Message) {
         if let Err(unsent) = self.reporter.send(message) {
             // Something of the user's may be in it.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, Runtime};
@@ -64,7 +65,7 @@ impl UserRuntime {
         }
     }
 
-    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) fn block_on<T>(&self, future: Pin<&mut dyn Future<Output = T>>) -> T {
         match self {
             Self::Shared(runtime) => runtime.block_on(future),
             Self::Local(runtime) => runtime.block_on(future),

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::panic::Location;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::builder::Builder;
-use crate::config::{Options, RepeatSignal, SignalExitStatus};
+use crate::config::{Flavor, Options, RepeatSignal, SignalExitStatus};
 use crate::control::{ControlThread, Ending, Setup};
 use crate::current::{self, Claim};
 use crate::error::RunError;
@@ -37,6 +37,14 @@ enum Owner {
     Them,
 }
 
+/// Where main runs, on the heap: what drives it is compiled with this crate, and not with each
+/// program.
+enum Seat<'a> {
+    /// On the thread that calls `run`, under `block_on`.
+    Here(Pin<Box<dyn Future<Output = Option<ExitCode>> + 'a>>),
+    Worker(Pin<Box<dyn Future<Output = Option<ExitCode>> + Send>>),
+}
+
 /// Runs with main on this thread, under `block_on`.
 pub(crate) fn run_here<F>(
     builder: &mut Builder,
@@ -46,10 +54,11 @@ pub(crate) fn run_here<F>(
 where
     F: Future<Output = Option<ExitCode>>,
 {
-    run(builder, main.is_some(), |run, runtime, launched| {
-        let main = main.map(|main| Main { main, location });
-        runtime.block_on(launched.drive(run, main))
-    })
+    run(
+        builder,
+        location,
+        main.map(|main| Seat::Here(Box::pin(main))),
+    )
 }
 
 /// Runs with main on a worker, where there is one.
@@ -61,24 +70,18 @@ pub(crate) fn run_on_worker<F>(
 where
     F: Future<Output = Option<ExitCode>> + Send + 'static,
 {
-    if builder.options.flavor() != crate::config::Flavor::MultiThread {
-        return run_here(builder, location, Some(main));
-    }
-    run(builder, true, |run, runtime, launched| {
-        runtime.block_on(async {
-            if may_start(run).await {
-                let birth = Birth::plain(Kind::Main, location);
-                internal::<_, supervised::Main>(run, &birth, main);
-            }
-            launched.closing().await
-        })
-    })
+    let main = if builder.options.flavor() == Flavor::MultiThread {
+        Seat::Worker(Box::pin(main))
+    } else {
+        Seat::Here(Box::pin(main))
+    };
+    run(builder, location, Some(main))
 }
 
 fn run(
     builder: &mut Builder,
-    has_main: bool,
-    drive: impl FnOnce(&Arc<Run>, &UserRuntime, &mut Launched) -> Duration,
+    location: &'static Location<'static>,
+    main: Option<Seat<'_>>,
 ) -> Exit {
     if let Err(what) = builder.options.validate() {
         return Exit::not_started(RunError::Config(what));
@@ -92,7 +95,7 @@ fn run(
     }
     // What runs on this thread from here on belongs to the new runtime.
     let _outer = current::enter(None);
-    let mut launched = match Launched::start(builder, has_main, Owner::Us) {
+    let mut launched = match Launched::start(builder, main.is_some(), Owner::Us) {
         Ok(launched) => launched,
         Err(error) => return Exit::not_started(error),
     };
@@ -107,7 +110,22 @@ fn run(
     if let Some(on_start) = builder.on_start.take() {
         on_start(Handle::new(Arc::clone(&run)));
     }
-    let most = drive(&run, &runtime, &mut launched);
+    let most = match main {
+        Some(Seat::Worker(main)) => runtime.block_on(pin!(async {
+            if may_start(&run).await {
+                let birth = Birth::plain(Kind::Main, location);
+                internal::<_, supervised::Main>(&run, &birth, main);
+            }
+            launched.closing().await
+        })),
+        Some(Seat::Here(main)) => {
+            runtime.block_on(pin!(launched.drive(&run, Main { main, location })))
+        }
+        None => runtime.block_on(pin!(async {
+            may_start(&run).await;
+            launched.closing().await
+        })),
+    };
     run.send(Command::Closing(strays(&run)));
     runtime.close(most);
     run.send(Command::Closed);
@@ -137,7 +155,7 @@ where
         return launched.fail(error);
     }
     let run = Arc::clone(&launched.run);
-    launched.drive(&run, Some(Main { main, location })).await;
+    launched.drive(&run, Main { main, location }).await;
     run.send(Command::Closed);
     let options = Options {
         signal_exit_status: builder.options.signal_exit_status,
@@ -270,11 +288,11 @@ impl Launched {
     }
 
     /// Runs main here until the control thread says close; what is left of it is dropped then.
-    async fn drive<F>(&mut self, run: &Run, main: Option<Main<F>>) -> Duration
+    async fn drive<F>(&mut self, run: &Run, main: Main<F>) -> Duration
     where
         F: Future<Output = Option<ExitCode>>,
     {
-        let main = if may_start(run).await { main } else { None };
+        let main = may_start(run).await.then_some(main);
         let main = main.and_then(|Main { main, location }| {
             let birth = Birth::plain(Kind::Main, location);
             let (slot, _) = reserve_in(run, None, &birth);

@@ -27,14 +27,22 @@ const MOST: usize = 100;
 pub(super) struct Survey {
     /// Who answers later need not say where it is.
     until: Option<Instant>,
-    waiting: HashMap<Id, &'static Slot>,
-    found: HashMap<Id, Trace>,
+    waiting: Vec<(Id, &'static Slot)>,
+    found: Found,
+}
+
+/// What tasks have said, in the order of their identities: a hundred need no hash table.
+type Found = Vec<(Id, Trace)>;
+
+fn trace_of(found: &[(Id, Trace)], id: Id) -> Option<Trace> {
+    let at = found.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+    Some(found[at].1.clone())
 }
 
 /// What came of a survey.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    found: HashMap<Id, Trace>,
+    found: Found,
     /// Who did not answer.
     silent: HashSet<Id>,
     /// Nobody could be asked.
@@ -64,7 +72,7 @@ impl Findings {
     }
 
     pub(crate) fn trace_of(&self, id: Id) -> Option<Trace> {
-        self.found.get(&id).cloned()
+        trace_of(&self.found, id)
     }
 }
 
@@ -128,7 +136,7 @@ impl Registry {
                 slot.flags.fetch_and(!TRACE, Release);
             }
         }
-        let silent = waiting.into_keys().collect();
+        let silent = waiting.into_iter().map(|(id, _)| id).collect();
         Findings {
             found,
             silent,
@@ -140,10 +148,14 @@ impl Registry {
     pub(super) fn answered(&self, id: u64, trace: Option<Trace>) {
         let Some(id) = Id::new(id) else { return };
         let mut survey = lock_std(&self.survey);
-        if survey.waiting.remove(&id).is_none() {
+        let Some(at) = survey.waiting.iter().position(|(it, _)| *it == id) else {
             return;
+        };
+        survey.waiting.swap_remove(at);
+        if let Some(trace) = trace {
+            let at = survey.found.partition_point(|(before, _)| *before < id);
+            survey.found.insert(at, (id, trace));
         }
-        survey.found.extend(trace.map(|trace| (id, trace)));
         let last = survey.waiting.is_empty();
         drop(survey);
         if last {
@@ -156,7 +168,7 @@ impl Slot {
     /// Asks a task, unless it is gone.
     fn survey(&'static self, id: Id) -> bool {
         // Before the flag, which leads to an answer.
-        lock_std(&self.registry.survey).waiting.insert(id, self);
+        lock_std(&self.registry.survey).waiting.push((id, self));
         let body = lock(&self.body);
         if body.id == id.get() {
             self.flags.fetch_or(TRACE, Release);

@@ -9,27 +9,14 @@ use super::Signal;
 #[derive(Debug)]
 pub(crate) struct HeldBack(());
 
-/// What a thread held back before: nothing.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Mask(());
-
 impl HeldBack {
     pub(crate) fn new(_: impl Iterator<Item = Signal>) -> Self {
         Self(())
     }
-
-    #[expect(clippy::unused_self, reason = "there is something to tell elsewhere")]
-    pub(crate) fn before(&self) -> Mask {
-        Mask(())
-    }
 }
 
-impl Mask {
-    #[expect(
-        clippy::unused_self,
-        reason = "there is something to restore elsewhere"
-    )]
-    pub(crate) fn restore(self) {}
+impl Drop for HeldBack {
+    fn drop(&mut self) {}
 }
 
 /// Leaves the process.

@@ -1,7 +1,8 @@
 //! Signals by signal-hook, as a stream on the control thread.
 
 use std::ffi::c_int;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +32,9 @@ impl Signals {
     ///
     /// When the system refuses.
     pub(crate) fn prepare(signals: &[Signal]) -> io::Result<()> {
-        let numbers = signals.iter().copied().filter_map(number);
-        numbers.into_iter().try_for_each(prepare_default)
+        let mut actions = Actions::default();
+        let mut numbers = signals.iter().copied().filter_map(number);
+        numbers.try_for_each(|number| prepare_default(number, &mut actions))
     }
 
     /// Installs handlers; to be called inside a runtime with I/O enabled. `None` where there is
@@ -68,17 +70,15 @@ impl Signals {
     }
 }
 
-/// Holds the signals back: on this thread until the drop, and on those that it starts meanwhile until
-/// [`Mask::restore`].
+/// Holds the signals back, on this thread until the drop.
 ///
 /// signal-hook installs its handler a moment before it knows what the handler is to do, and a signal
 /// in that moment would be lost. At the start of a program there is no other thread to get it.
 #[derive(Debug)]
-pub(crate) struct HeldBack(Mask);
-
-/// What a thread held back before.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Mask(SigSet);
+pub(crate) struct HeldBack {
+    /// What the thread held back before.
+    before: SigSet,
+}
 
 impl HeldBack {
     pub(crate) fn new(signals: impl Iterator<Item = Signal>) -> Self {
@@ -87,23 +87,15 @@ impl HeldBack {
             .map(nix::sys::signal::Signal::try_from);
         let set: SigSet = known.flatten().collect();
         let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-        Self(Mask(before.unwrap_or_else(|_| SigSet::empty())))
-    }
-
-    pub(crate) fn before(&self) -> Mask {
-        self.0
+        Self {
+            before: before.unwrap_or_else(|_| SigSet::empty()),
+        }
     }
 }
 
 impl Drop for HeldBack {
     fn drop(&mut self) {
-        self.0.restore();
-    }
-}
-
-impl Mask {
-    pub(crate) fn restore(self) {
-        let _ = self.0.thread_set_mask();
+        let _ = self.before.thread_set_mask();
     }
 }
 
@@ -165,9 +157,9 @@ struct DefaultAction {
 struct Handled(c_int);
 
 /// For a signal that acts by default: from now on a handler of ours does that.
-fn prepare_default(signal: c_int) -> io::Result<()> {
+fn prepare_default(signal: c_int, actions: &mut Actions) -> io::Result<()> {
     let mut defaults = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if !defaults.iter().any(|it| it.signal == signal) && acts_by_default(signal) {
+    if !defaults.iter().any(|it| it.signal == signal) && actions.is_default(signal) {
         let acts = Arc::new(AtomicBool::new(true));
         flag::register_conditional_default(signal, Arc::clone(&acts))?;
         defaults.push(DefaultAction {
@@ -202,20 +194,32 @@ impl Drop for Handled {
     }
 }
 
-/// Whether nobody handles or ignores the signal yet. Linux tells in `/proc`; where it does not,
-/// nobody is assumed to, as in a program that has just started.
-fn acts_by_default(signal: c_int) -> bool {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
-        return true;
-    };
-    let has = |field: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let mask = line
-            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-            .unwrap_or(0);
-        mask >> (signal - 1) & 1 == 1
-    };
-    !has("SigCgt:") && !has("SigIgn:")
+/// What signals do. Linux tells in `/proc`; where it does not, nobody is assumed to handle or ignore
+/// any yet, as in a program that has just started.
+#[derive(Default)]
+struct Actions {
+    status: Option<String>,
+}
+
+impl Actions {
+    /// Whether nobody handles or ignores the signal yet.
+    fn is_default(&mut self, signal: c_int) -> bool {
+        let status = self.status.get_or_insert_with(|| {
+            // Room for all of it, so that it is read at once.
+            let mut status = String::with_capacity(4096);
+            let file = File::open("/proc/self/status");
+            let _ = file.and_then(|mut file| file.read_to_string(&mut status));
+            status
+        });
+        let has = |field: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            let mask = line
+                .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+                .unwrap_or(0);
+            mask >> (signal - 1) & 1 == 1
+        };
+        !has("SigCgt:") && !has("SigIgn:")
+    }
 }
 
 const NUMBERS: [(Signal, c_int); 18] = [

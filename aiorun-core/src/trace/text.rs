@@ -64,6 +64,12 @@ const COMBINATORS: [&str; 24] = [
 /// Those of [`PLUMBING`] that have nothing to await.
 const STD: [&str; 3] = ["alloc", "core", "std"];
 
+/// Not inlined: that is a comparison with each of the names, wherever it is asked.
+#[inline(never)]
+fn is_among(names: &[&str], name: &str) -> bool {
+    names.contains(&name)
+}
+
 /// What stands between the root and the user's future.
 const WRAPPINGS: [&str; 5] = [
     "aiorun_core::callback::",
@@ -196,7 +202,7 @@ fn branch(symbols: &[Symbol<'_>]) -> Branch {
         }
         // What a macro of theirs has put into the user's function is of no interest either.
         let package = symbol.file.and_then(package);
-        if package.is_some_and(|name| PLUMBING.contains(&&*name.replace('-', "_"))) {
+        if package.is_some_and(|name| is_among(&PLUMBING, &name.replace('-', "_"))) {
             continue;
         }
         leaf = Leaf::default();
@@ -236,7 +242,7 @@ impl Leaf {
         let Function { path, of_crate, .. } = function;
         let (module, last) = path.rsplit_once("::").unwrap_or_default();
         let wraps = || WRAPPINGS.iter().any(|ours| path.starts_with(ours));
-        if self.found || of_crate.is_none_or(|name| STD.contains(&&*name)) || wraps() {
+        if self.found || of_crate.is_none_or(|name| is_among(&STD, &name)) || wraps() {
             // Insides, or nothing but a pointer to it.
         } else if self
             .timeout
@@ -250,7 +256,7 @@ impl Leaf {
             self.found = true;
         } else if last == "Timeout" {
             self.timeout = Some(path);
-        } else if COMBINATORS.contains(&last) {
+        } else if is_among(&COMBINATORS, last) {
             self.combinator = Some(path);
         } else {
             self.name = Some(path);
@@ -286,7 +292,7 @@ fn crate_of(path: &str) -> Option<&str> {
 /// Whether it only carries others about.
 fn is_plumbing(function: &Function) -> bool {
     let of_crate = function.of_crate.as_deref();
-    of_crate.is_none_or(|name| PLUMBING.contains(&name))
+    of_crate.is_none_or(|name| is_among(&PLUMBING, name))
 }
 
 /// What is known of a function where the debug information has lines only, and so no path: what sort
@@ -333,7 +339,7 @@ fn package(file: &str) -> Option<&str> {
     let version = without_version(name);
     let is_foreign = version.is_some() || outside.split(SEPARATORS).any(|it| it == "vendor");
     let name = version.unwrap_or(name);
-    let is_plumbing = PLUMBING.contains(&&*name.replace('-', "_")) && !STD.contains(&name);
+    let is_plumbing = is_among(&PLUMBING, &name.replace('-', "_")) && !is_among(&STD, name);
     (name == "aiorun-core" || is_foreign && is_plumbing).then_some(name)
 }
 
@@ -404,7 +410,7 @@ fn function(name: &str) -> Option<Function> {
         of_trait.as_deref().and_then(crate_of),
     ];
     let mut crates = crates.into_iter().flatten();
-    let author = crates.clone().find(|name| !PLUMBING.contains(name));
+    let author = crates.clone().find(|name| !is_among(&PLUMBING, name));
     let of_crate = author.or_else(|| crates.next()).map(str::to_owned);
     let polls = of_trait.as_deref().is_some_and(|it| {
         it.ends_with("::Future") && method == "poll"

@@ -72,7 +72,7 @@ fn poll(slot: &Slot, alarm: &Arc<Alarm>) -> Verdict {
 
 /// What it has answered so far.
 fn found(bench: &Bench, id: Id) -> Option<Trace> {
-    lock_std(&bench.registry.survey).found.get(&id).cloned()
+    trace_of(&lock_std(&bench.registry.survey).found, id)
 }
 
 fn asked(bench: &Bench) -> usize {
