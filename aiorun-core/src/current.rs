@@ -5,8 +5,7 @@
 //! by the id of the tokio runtime it runs in: one supervisor per runtime.
 
 use std::cell::Cell;
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::runtime;
 
@@ -77,11 +76,8 @@ pub(crate) fn kind() -> Option<Kind> {
     slot().map(Slot::kind)
 }
 
-static RUNS: OnceLock<RwLock<HashMap<runtime::Id, Arc<Run>>>> = OnceLock::new();
-
-fn runs() -> &'static RwLock<HashMap<runtime::Id, Arc<Run>>> {
-    RUNS.get_or_init(RwLock::default)
-}
+/// Those that run: mostly one.
+static RUNS: RwLock<Vec<(runtime::Id, Arc<Run>)>> = RwLock::new(Vec::new());
 
 /// The supervisor of the calling code.
 pub(crate) fn run() -> Option<Arc<Run>> {
@@ -92,8 +88,9 @@ pub(crate) fn run() -> Option<Arc<Run>> {
 /// a runtime of its own.
 fn run_of_runtime() -> Option<Arc<Run>> {
     let id = runtime::Handle::try_current().ok()?.id();
-    let runs = runs().read().unwrap_or_else(PoisonError::into_inner);
-    runs.get(&id).cloned()
+    let runs = RUNS.read().unwrap_or_else(PoisonError::into_inner);
+    let run = runs.iter().find(|(of, _)| *of == id);
+    run.map(|(_, run)| Arc::clone(run))
 }
 
 /// A supervisor's claim on a runtime.
@@ -104,21 +101,21 @@ impl Claim {
     /// `None` if the runtime has a supervisor already.
     pub(crate) fn new(runtime: &runtime::Handle, run: &Arc<Run>) -> Option<Self> {
         let id = runtime.id();
-        let mut runs = runs().write().unwrap_or_else(PoisonError::into_inner);
-        if runs.contains_key(&id) {
+        let mut runs = RUNS.write().unwrap_or_else(PoisonError::into_inner);
+        if runs.iter().any(|(of, _)| *of == id) {
             return None;
         }
-        runs.insert(id, Arc::clone(run));
+        runs.push((id, Arc::clone(run)));
         Some(Self(id))
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let ended = runs()
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.0);
+        let mut runs = RUNS.write().unwrap_or_else(PoisonError::into_inner);
+        let at = runs.iter().position(|(of, _)| *of == self.0);
+        let ended = at.map(|at| runs.swap_remove(at));
+        drop(runs);
         drop(ended);
     }
 }

@@ -1,9 +1,10 @@
 //! All tasks of a run, with where each is suspended, as an operator reads them.
 
 use std::fmt;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::latch::Latch;
 use crate::listing::Listing;
 use crate::phase::{Phase, Whose};
 use crate::registry::survey::Findings;
@@ -137,7 +138,8 @@ impl fmt::Display for AtOnce<'_> {
 #[derive(Debug)]
 pub(crate) struct Printer {
     thread: Helper,
-    hurry: mpsc::Sender<()>,
+    /// Opened when it is to print what is there.
+    hurry: Arc<Latch>,
 }
 
 impl Printer {
@@ -145,16 +147,15 @@ impl Printer {
     ///
     /// The dump, where there is no thread to be had.
     pub(crate) fn start(run: &Arc<Run>, findings: &Arc<Findings>) -> Result<Self, Box<Dump>> {
-        let (hurry, go_on) = mpsc::channel();
-        let (of_run, found, done) = (Arc::clone(run), Arc::clone(findings), hurry.clone());
+        let hurry = Arc::new(Latch::default());
+        let (of_run, found) = (Arc::clone(run), Arc::clone(findings));
+        let (go_on, done) = (Arc::clone(&hurry), Arc::clone(&hurry));
         let print = move || {
             let dump = Dump::new(&of_run, &found);
-            let reader = trace::read(dump.traces(), move || {
-                let _ = done.send(());
-            });
+            let reader = trace::read(dump.traces(), move || done.open());
             if reader.is_some() {
                 // Until all is looked up, or somebody is in a hurry.
-                let _ = go_on.recv_timeout(READING);
+                go_on.wait(Instant::now() + READING);
             }
             let text = format!("{}\n", AtOnce(&dump));
             stderr::write(text.as_bytes(), Instant::now() + WRITING);
@@ -180,7 +181,7 @@ impl Printer {
             .thread
             .ends_by(until.checked_sub(IN_A_HURRY).unwrap_or(until))
         {
-            let _ = self.hurry.send(());
+            self.hurry.open();
         }
         self.thread.wait(until);
     }

@@ -15,6 +15,7 @@ mod exit;
 mod handle;
 mod hard_exit;
 mod join;
+mod latch;
 mod listing;
 mod log;
 mod output;

@@ -44,6 +44,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::listing::oldest_first;
 use crate::output::{Origin, Problem};
 use crate::phase::Phase;
 use crate::run::{Command, Run};
@@ -1473,7 +1474,7 @@ impl Registry {
             .filter(|slot| awaited(slot))
             .filter_map(|slot| slot.describe(&lock(&slot.body), now))
             .collect();
-        tasks.sort_unstable_by_key(|task| (std::cmp::Reverse(task.age), task.id));
+        oldest_first(&mut tasks, |task| task);
         tasks
     }
 }

@@ -2,16 +2,18 @@
 //! and those of our own that nobody waits for without limit.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-/// What a thread is called: its name, and its number in the system where that is known.
-static NAMES: Mutex<BTreeMap<u32, String>> = Mutex::new(BTreeMap::new());
+use crate::latch::{Latch, Opens};
+use crate::sync::lock_std as lock;
+
+/// What threads are called: by the number of each its name, and its number in the system where that
+/// is known. In the order of the numbers, which are given out in turn.
+static NAMES: Mutex<Vec<(u32, String)>> = Mutex::new(Vec::new());
 /// 0 is no thread.
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
@@ -26,10 +28,10 @@ struct Guard;
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        NAMES
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&NUMBER.get());
+        let mut names = lock(&NAMES);
+        if let Ok(at) = find(&names, NUMBER.get()) {
+            names.remove(at);
+        }
     }
 }
 
@@ -53,10 +55,10 @@ fn register() -> u32 {
     };
     // While the thread's locals are being destroyed there is nobody left to forget the name.
     if GUARD.try_with(|_| ()).is_ok() {
-        NAMES
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(number, name);
+        let mut names = lock(&NAMES);
+        if let Err(at) = find(&names, number) {
+            names.insert(at, (number, name));
+        }
     }
     number
 }
@@ -75,25 +77,30 @@ fn system_number() -> Option<i32> {
 
 /// The name of the thread with that number.
 pub(crate) fn name(number: u32) -> String {
-    let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    names
-        .get(&number)
-        .cloned()
-        .unwrap_or_else(|| String::from("a thread that has ended"))
+    let names = lock(&NAMES);
+    match find(&names, number) {
+        Ok(at) => names[at].1.clone(),
+        Err(_) => String::from("a thread that has ended"),
+    }
 }
 
 /// As [`name`], for whoever cannot wait for a lock.
 pub(crate) fn with_name<T>(number: u32, tell: impl FnOnce(&str) -> T) -> T {
     let names = NAMES.try_lock();
-    let known = names.as_ref().ok().and_then(|names| names.get(&number));
+    let known = names.as_ref().ok();
+    let known = known.and_then(|names| Some(&names[find(names, number).ok()?].1));
     tell(known.map_or("a thread whose name is not known", |name| name))
+}
+
+/// Where in the list a thread is, or belongs.
+fn find(names: &[(u32, String)], number: u32) -> Result<usize, usize> {
+    names.binary_search_by_key(&number, |(number, _)| *number)
 }
 
 /// A thread of ours that does something that may take any time.
 #[derive(Debug)]
 pub(crate) struct Helper {
-    /// Disconnected when the thread ends.
-    ended: Receiver<()>,
+    ended: Arc<Latch>,
     thread: JoinHandle<()>,
 }
 
@@ -115,11 +122,17 @@ impl Helper {
         work: impl FnOnce() + Send + 'static,
         then: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
-        let (end, ended) = mpsc::channel();
+        Self::start_boxed(name, Box::new(work), Box::new(then))
+    }
+
+    /// Compiled once for all of them.
+    fn start_boxed(name: &str, work: Work, then: Work) -> io::Result<Self> {
+        let ended = Arc::new(Latch::default());
+        let end = Opens(Arc::clone(&ended));
         let thread = Builder::new().name(name.into()).spawn(move || {
             // Dropped in reverse order, whatever becomes of the work.
             let _then = Finally(Some(then));
-            let _end: Sender<()> = end;
+            let _end = end;
             work();
         })?;
         Ok(Self { ended, thread })
@@ -134,19 +147,21 @@ impl Helper {
 
     /// Waits for the thread to have ended its work, and says whether it has.
     pub(crate) fn ends_by(&self, until: Instant) -> bool {
-        let left = until.saturating_duration_since(Instant::now());
-        self.ended.recv_timeout(left) != Err(RecvTimeoutError::Timeout)
+        self.ended.wait(until)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.try_recv() == Err(TryRecvError::Disconnected)
+        self.ended.is_open()
     }
 }
 
-/// Calls something when it is dropped.
-struct Finally<F: FnOnce()>(Option<F>);
+/// Something for a thread to do.
+type Work = Box<dyn FnOnce() + Send>;
 
-impl<F: FnOnce()> Drop for Finally<F> {
+/// Calls something when it is dropped.
+struct Finally(Option<Work>);
+
+impl Drop for Finally {
     fn drop(&mut self) {
         if let Some(then) = self.0.take() {
             then();
@@ -156,6 +171,7 @@ impl<F: FnOnce()> Drop for Finally<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use super::*;
