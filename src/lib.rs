@@ -158,6 +158,7 @@
 //! | `tracing` | yes | the log as `tracing` events |
 //! | `test-util` | no | the option `start_paused` |
 //! | `serde` | no | `serde::Serialize` for [`Dump`] and [`Report`]: durations in seconds |
+//! | `hyper` | no | [`Executor`], with which the tasks of a hyper server are supervised |
 //!
 //! # Limitations
 //!
@@ -189,6 +190,10 @@ pub use aiorun_core::{
     catch_cancel, checkpoint, is_cancelled, is_stopping, on_exit, run, shield, shutdown_waits_for,
     spawn, spawn_blocking, spawn_fallible, spawn_local, stop, stop_with, stopping, task, time_left,
 };
+
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub use aiorun_core::Executor;
 
 #[doc(hidden)]
 pub use aiorun_core::__private;

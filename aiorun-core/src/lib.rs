@@ -11,6 +11,8 @@ mod current;
 mod dump;
 mod entry;
 mod error;
+#[cfg(feature = "hyper")]
+mod executor;
 mod exit;
 mod handle;
 mod hard_exit;
@@ -49,6 +51,8 @@ pub use catch::{Cancelled, CatchCancel, catch_cancel};
 pub use config::{Flavor, ParseOptionError, RepeatSignal, SignalAction, SignalExitStatus};
 pub use dump::Dump;
 pub use error::{HookReport, RunError, UnhandledError};
+#[cfg(feature = "hyper")]
+pub use executor::Executor;
 pub use exit::{Exit, StopReason};
 pub use handle::{
     Handle, Stopping, TryCurrentError, is_stopping, on_exit, stop, stop_with, stopping, time_left,

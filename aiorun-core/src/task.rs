@@ -408,6 +408,21 @@ impl Builder {
         spawn::asynchronous(self.birth(Kind::Async, Location::caller()), future)
     }
 
+    /// As [`Builder::spawn`], from the place of somebody who is not the caller.
+    #[cfg(feature = "hyper")]
+    #[track_caller]
+    pub(crate) fn spawn_from<F>(
+        self,
+        location: &'static Location<'static>,
+        future: F,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn::asynchronous(self.birth(Kind::Async, location), future)
+    }
+
     /// As [`aiorun::spawn_fallible`](crate::spawn_fallible).
     ///
     /// # Panics

@@ -1,0 +1,107 @@
+//! A program of this package that runs as a child.
+
+use std::ffi::OsStr;
+use std::process::{ExitStatus, Stdio};
+
+use aiorun::JoinHandle;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// Dropped, it is killed.
+pub(crate) struct Program {
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: JoinHandle<String>,
+    /// What was read of its standard output.
+    lines: Vec<String>,
+}
+
+impl Program {
+    pub(crate) fn start(path: &str, argument: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(path);
+        command
+            .arg(argument)
+            .kill_on_drop(true)
+            .stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a program that can be started");
+        let stdout = child.stdout.take().expect("its standard output");
+        let mut stderr = child.stderr.take().expect("its standard error");
+        let stderr = aiorun::spawn(async move {
+            let mut text = String::new();
+            let read = stderr.read_to_string(&mut text).await;
+            read.expect("standard error that can be read");
+            text
+        });
+        Self {
+            child,
+            stdout: BufReader::new(stdout).lines(),
+            stderr,
+            lines: Vec::new(),
+        }
+    }
+
+    /// The next line that it says. `None` when it has ended.
+    pub(crate) async fn line(&mut self) -> Option<&str> {
+        let line = self.stdout.next_line().await.expect("a line of text")?;
+        self.lines.push(line);
+        self.lines.last().map(String::as_str)
+    }
+
+    /// Waits for a line that begins like this; returns the rest of it.
+    pub(crate) async fn wait_for(&mut self, begin: &str) -> String {
+        while let Some(line) = self.line().await {
+            if let Some(rest) = line.strip_prefix(begin) {
+                return rest.to_owned();
+            }
+        }
+        panic!("it never said {begin:?}, but {:?}", self.lines);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        // It has not been waited for, so the number is its own.
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()));
+        kill_process(pid.expect("it was not waited for"), signal).expect("it is ours");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn finish(mut self) -> Ended {
+        while self.line().await.is_some() {}
+        Ended {
+            status: self.child.wait().await.expect("a child"),
+            lines: self.lines,
+            stderr: self.stderr.await.expect("standard error was read"),
+        }
+    }
+}
+
+/// A program that has ended: how, and what it had said.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) lines: Vec<String>,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// Successfully, and without a warning: one would come after five seconds of waiting.
+    #[track_caller]
+    pub(crate) fn well(&self) -> &Self {
+        assert!(self.status.success() && self.stderr.is_empty(), "{self:#?}");
+        self
+    }
+
+    /// The number behind `name=` in the only line that has it.
+    #[track_caller]
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let words = self.lines.iter().flat_map(|line| line.split(' '));
+        let mut figures = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let figure = figures.next().and_then(|figure| figure.parse().ok());
+        assert!(figure.is_some() && figures.next().is_none(), "{self:#?}");
+        figure.unwrap_or_default()
+    }
+}
