@@ -47,6 +47,8 @@ pub(crate) struct Counts {
     pub(crate) in_hand: AtomicU64,
     /// Sent, or about to be, when the connection was closed.
     pub(crate) unanswered: AtomicU64,
+    /// Of those the ones that were sent, or about to be, when the signal came.
+    pub(crate) overtaken: AtomicU64,
     sent: AtomicU64,
     signalled: AtomicBool,
 }
@@ -83,6 +85,7 @@ impl Load {
             answered: watch::Sender::new(0),
             in_hand: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
+            overtaken: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             signalled: AtomicBool::new(false),
         });
@@ -195,6 +198,7 @@ where
         Err(error) => {
             counts.only_after_the_signal(error);
             counts.unanswered.fetch_add(1, Ordering::SeqCst);
+            counts.overtaken.fetch_add(before.into(), Ordering::SeqCst);
             return false;
         }
     };
@@ -264,6 +268,19 @@ fn text(habit: Habit, body: Collected<Bytes>) -> String {
         _ => text.extend(bytes),
     }
     String::from_utf8(text).expect("a text")
+}
+
+/// The body of an answer, from a connection of its own.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Incoming {
+    let connection = open(address, Habit::KeepAlive).await;
+    let Ok(Connection::Http1(mut sender)) = connection else {
+        panic!("the server listens");
+    };
+    let request = Request::get(path).header("host", "localhost");
+    let request = request.body(Body::default()).expect("a request");
+    let response = sender.send_request(request).await.expect("an answer");
+    assert_eq!(response.status(), 200, "{path}");
+    response.into_body()
 }
 
 /// A connection that asks once, or not at all, and stays open: to hold it is all there is to do.

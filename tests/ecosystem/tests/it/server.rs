@@ -34,6 +34,7 @@ struct Sum {
     answered: u64,
     in_hand: u64,
     unanswered: u64,
+    overtaken: u64,
 }
 
 /// Every test has an address of its own: on a port that is free again nobody else is to answer.
@@ -65,6 +66,7 @@ async fn round(program: &str, address: &str, habits: &[Habit], sum: &mut Sum) {
     sum.answered += counts.answered();
     sum.in_hand += counts.in_hand.load(Ordering::SeqCst);
     sum.unanswered += counts.unanswered.load(Ordering::SeqCst);
+    sum.overtaken += counts.overtaken.load(Ordering::SeqCst);
     drop(idlers);
 }
 
