@@ -51,6 +51,8 @@ pub(crate) struct Counts {
     pub(crate) overtaken: AtomicU64,
     sent: AtomicU64,
     signalled: AtomicBool,
+    /// Nobody is to ask any more.
+    sent_elsewhere: AtomicBool,
 }
 
 impl Counts {
@@ -60,6 +62,10 @@ impl Counts {
 
     fn is_signalled(&self) -> bool {
         self.signalled.load(Ordering::SeqCst)
+    }
+
+    fn may_ask(&self) -> bool {
+        !self.sent_elsewhere.load(Ordering::SeqCst)
     }
 
     /// What nobody asks twice.
@@ -88,11 +94,14 @@ impl Load {
             overtaken: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             signalled: AtomicBool::new(false),
+            sent_elsewhere: AtomicBool::new(false),
         });
         let client = |habit: &Habit| {
             let (habit, counts) = (*habit, Arc::clone(&counts));
             aiorun::spawn(async move {
-                while let Some(connection) = connect(address, habit, &counts).await {
+                while counts.may_ask()
+                    && let Some(connection) = connect(address, habit, &counts).await
+                {
                     connection.use_up(habit, &counts).await;
                 }
             })
@@ -111,6 +120,11 @@ impl Load {
     /// From now on a server may refuse.
     pub(crate) fn about_to_signal(&self) {
         self.counts.signalled.store(true, Ordering::SeqCst);
+    }
+
+    /// Clients ask elsewhere from now on; what they have asked already is still to be answered.
+    pub(crate) fn send_elsewhere(&self) {
+        self.counts.sent_elsewhere.store(true, Ordering::SeqCst);
     }
 
     /// Waits until nobody is served any more.
@@ -161,7 +175,7 @@ impl Connection {
     async fn use_up(self, habit: Habit, counts: &Counts) {
         match self {
             Self::Http1(mut sender) => {
-                while sender.ready().await.is_ok() {
+                while counts.may_ask() && sender.ready().await.is_ok() {
                     let question = counts.question();
                     let answer = sender.send_request(request(habit, &question));
                     if !note(habit, &question, answer, counts).await
@@ -173,7 +187,7 @@ impl Connection {
             }
             Self::Http2(sender) => {
                 let ask_on = async |mut sender: http2::SendRequest<Body>| {
-                    while sender.ready().await.is_ok() {
+                    while counts.may_ask() && sender.ready().await.is_ok() {
                         let question = counts.question();
                         let answer = sender.send_request(request(habit, &question));
                         if !note(habit, &question, answer, counts).await {
@@ -270,17 +284,15 @@ fn text(habit: Habit, body: Collected<Bytes>) -> String {
     String::from_utf8(text).expect("a text")
 }
 
-/// The body of an answer, from a connection of its own.
-pub(crate) async fn get(address: SocketAddr, path: &str) -> Incoming {
+/// An answer, over a connection of its own.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Response<Incoming> {
     let connection = open(address, Habit::KeepAlive).await;
     let Ok(Connection::Http1(mut sender)) = connection else {
         panic!("the server listens");
     };
     let request = Request::get(path).header("host", "localhost");
     let request = request.body(Body::default()).expect("a request");
-    let response = sender.send_request(request).await.expect("an answer");
-    assert_eq!(response.status(), 200, "{path}");
-    response.into_body()
+    sender.send_request(request).await.expect("an answer")
 }
 
 /// A connection that asks once, or not at all, and stays open: to hold it is all there is to do.

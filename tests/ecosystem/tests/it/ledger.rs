@@ -42,7 +42,7 @@ impl Said {
 }
 
 /// Kills the program again and again, in random order, and looks at the ledger after each time.
-async fn rounds(program: &str, argument: &str, url: &str) {
+async fn rounds(name: &str, program: &str, argument: &str, url: &str) {
     let mut kills = [Signal::TERM].repeat(STOPS as usize);
     kills.extend([Signal::KILL].repeat(KILLS as usize));
     fastrand::shuffle(&mut kills);
@@ -60,7 +60,7 @@ async fn rounds(program: &str, argument: &str, url: &str) {
     }
     let (taken, booked) = (said.taken.len(), said.booked.len());
     println!(
-        "{program}: {STOPS} stops, {KILLS} kills, {taken} taken, {booked} acknowledged, all there"
+        "{name}: {STOPS} stops, {KILLS} kills, {taken} taken, {booked} acknowledged, all there"
     );
 }
 
@@ -133,7 +133,7 @@ async fn sqlite() {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("ledger.sqlite");
     let url = format!("sqlite://{}", text(&file));
-    rounds(env!("CARGO_BIN_EXE_sqlite"), text(&file), &url).await;
+    rounds("sqlite", env!("CARGO_BIN_EXE_sqlite"), text(&file), &url).await;
 }
 
 #[aiorun::test(test_timeout = "3m")]
@@ -143,6 +143,6 @@ async fn postgres() {
     };
     install_default_drivers();
     let url = cluster.url();
-    rounds(env!("CARGO_BIN_EXE_postgres"), &url, &url).await;
+    rounds("postgres", env!("CARGO_BIN_EXE_postgres"), &url, &url).await;
     cluster.stop().await;
 }

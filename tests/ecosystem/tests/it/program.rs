@@ -1,12 +1,18 @@
 //! A program of this package that runs as a child.
 
 use std::ffi::OsStr;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use aiorun::JoinHandle;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// Long enough for a signal to be more than an echo of the one before.
+const AGAIN: Duration = Duration::from_millis(600);
 
 /// Dropped, it is killed.
 pub(crate) struct Program {
@@ -59,22 +65,37 @@ impl Program {
         panic!("it never said {begin:?}, but {:?}", self.lines);
     }
 
+    /// It has not been waited for, so the number is its own.
+    fn pid(&self) -> Pid {
+        let id = self.child.id().expect("it was not waited for");
+        Pid::from_raw(id.cast_signed()).expect("a number")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        // It has not been waited for, so the number is its own.
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(pid.expect("it was not waited for"), signal).expect("it is ours");
+        kill_process(self.pid(), signal).expect("it is ours");
     }
 
     /// Waits for its end.
     pub(crate) async fn finish(mut self) -> Ended {
         while self.line().await.is_some() {}
+        let stderr = self.stderr.await.expect("standard error was read");
         Ended {
+            // At last, so that its number is its own until then.
             status: self.child.wait().await.expect("a child"),
             lines: self.lines,
-            stderr: self.stderr.await.expect("standard error was read"),
+            stderr,
+        }
+    }
+
+    /// As [`Program::finish`], with a signal now and then for as long as it takes.
+    pub(crate) async fn signal_until_it_ends(self, signal: Signal) -> Ended {
+        let pid = self.pid();
+        let mut end = pin!(self.finish());
+        loop {
+            match timeout(AGAIN, &mut end).await {
+                Ok(ended) => return ended,
+                Err(_) => kill_process(pid, signal).expect("it is ours"),
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use rustix::process::Signal;
 
-use crate::client::{Habit, Load, idle};
-use crate::program::Program;
+use crate::client::{Counts, Habit, Load, get, idle};
+use crate::program::{Ended, Program};
 
 const ROUNDS: u32 = 20;
 /// The signal comes when so many are answered, or fewer.
@@ -37,6 +37,15 @@ struct Sum {
     overtaken: u64,
 }
 
+impl Sum {
+    fn add(&mut self, counts: &Counts) {
+        self.answered += counts.answered();
+        self.in_hand += counts.in_hand.load(Ordering::SeqCst);
+        self.unanswered += counts.unanswered.load(Ordering::SeqCst);
+        self.overtaken += counts.overtaken.load(Ordering::SeqCst);
+    }
+}
+
 /// Every test has an address of its own: on a port that is free again nobody else is to answer.
 async fn rounds(server: &str, program: &str, address: &str, habits: &[Habit]) {
     let mut sum = Sum::default();
@@ -59,15 +68,17 @@ async fn round(program: &str, address: &str, habits: &[Habit], sum: &mut Sum) {
     let ended = server.finish().await;
     let counts = load.finish().await;
     ended.well();
-    // One each of those that have asked once.
-    let answered = counts.answered() + idlers.asked;
+    none_is_lost(&ended, &counts, idlers.asked);
+    sum.add(&counts);
+    drop(idlers);
+}
+
+/// What was begun was done, and was answered to one of the clients or of the `others`.
+#[track_caller]
+fn none_is_lost(ended: &Ended, counts: &Counts, others: u64) {
+    let answered = counts.answered() + others;
     assert_eq!(ended.figure("begun"), answered, "{ended:#?} {counts:#?}");
     assert_eq!(ended.figure("done"), answered, "{ended:#?} {counts:#?}");
-    sum.answered += counts.answered();
-    sum.in_hand += counts.in_hand.load(Ordering::SeqCst);
-    sum.unanswered += counts.unanswered.load(Ordering::SeqCst);
-    sum.overtaken += counts.overtaken.load(Ordering::SeqCst);
-    drop(idlers);
 }
 
 /// Connections that nobody uses.
@@ -110,4 +121,30 @@ async fn hyper() {
 async fn tonic() {
     let program = env!("CARGO_BIN_EXE_tonic");
     rounds("tonic", program, "127.0.0.4:0", &GRPC).await;
+}
+
+/// The strictest form: nobody is told that a signal comes, and everybody is answered.
+#[aiorun::test(test_timeout = "2m")]
+async fn behind_a_balancer() {
+    let mut sum = Sum::default();
+    let habits = [&HTTP1[..], &HTTP2].concat();
+    for _ in 0..ROUNDS {
+        let program = env!("CARGO_BIN_EXE_behind_a_balancer");
+        let mut server = Program::start(program, "127.0.0.6:0");
+        let address: SocketAddr = server.wait_for("listening on ").await.parse().unwrap();
+        let load = Load::start(address, &habits);
+        load.answered(fastrand::u64(1..MOST)).await;
+        server.signal(Signal::TERM);
+        while get(address, "/ready").await.status().is_success() {}
+        load.send_elsewhere();
+        let counts = load.finish().await;
+        let ended = server.signal_until_it_ends(Signal::TERM).await;
+        assert!(ended.status.success(), "{ended:#?}");
+        none_is_lost(&ended, &counts, 0);
+        sum.add(&counts);
+    }
+    println!(
+        "behind a balancer: {ROUNDS} rounds, {} answered, all",
+        sum.answered
+    );
 }

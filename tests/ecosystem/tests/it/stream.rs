@@ -32,7 +32,7 @@ async fn events(stream: &mut Incoming) -> Option<String> {
 #[aiorun::test]
 async fn a_stream_of_events_comes_to_its_end() {
     let (server, address) = start().await;
-    let mut stream = get(address, "/ticks").await;
+    let mut stream = get(address, "/ticks").await.into_body();
     while !events(&mut stream)
         .await
         .expect("it goes on")
@@ -89,7 +89,7 @@ async fn a_socket_whose_client_is_silent_does_not_hold_the_exit() {
 #[aiorun::test]
 async fn a_stream_that_is_not_told_is_cut_at_the_limit() {
     let (server, address) = start().await;
-    let stream = get(address, "/forever").await;
+    let stream = get(address, "/forever").await.into_body();
     server.signal(Signal::TERM);
     let ended = server.finish().await;
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
