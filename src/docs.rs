@@ -2,9 +2,17 @@
 //!
 //! - [`cancellation`]: how a task is told to end, and what it can do about it.
 //! - [`diagnosing`]: what a program that does not stop is waiting for, and in which line.
+//! - [`servers`]: how a server ends without losing a request.
+//! - [`databases`]: how a program leaves its database in order.
 
 #[doc = include_str!("docs/cancellation.md")]
 pub mod cancellation {}
 
 #[doc = include_str!("docs/diagnosing.md")]
 pub mod diagnosing {}
+
+#[doc = include_str!("docs/servers.md")]
+pub mod servers {}
+
+#[doc = include_str!("docs/databases.md")]
+pub mod databases {}

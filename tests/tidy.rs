@@ -227,6 +227,34 @@ fn every_feature_is_in_the_tables() {
 }
 
 #[test]
+fn users_get_the_lints_that_hold_here() {
+    let list = |file| between(&read(file), "disallowed-methods", "\n]").to_owned();
+    assert_eq!(list("aiorun.clippy.toml"), list(".clippy.toml"));
+}
+
+#[test]
+fn what_pages_show_of_programs_is_in_them() {
+    let programs = texts()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("tests/ecosystem/src/bin"));
+    let programs: Vec<_> = programs.map(|(_, text)| text).collect();
+    for page in ["src/docs/servers.md", "src/docs/databases.md"] {
+        let text = read(page);
+        let blocks = text.split("\n```rust,ignore\n").skip(1);
+        let blocks: Vec<_> = blocks
+            .filter_map(|rest| rest.split_once("```\n").map(|(block, _)| block))
+            .collect();
+        assert!(!blocks.is_empty(), "{page} shows nothing");
+        for block in blocks {
+            // A passage may be left out between two others.
+            let passages: Vec<_> = block.split("// […]\n").map(str::trim_end).collect();
+            let has_all = |program: &&String| passages.iter().all(|it| program.contains(it));
+            assert!(programs.iter().any(|it| has_all(&it)), "{page}: {block}");
+        }
+    }
+}
+
+#[test]
 fn rust_files_have_no_tabs() {
     let rust = texts()
         .into_iter()

@@ -88,6 +88,8 @@ fn the_types_go_everywhere() {
     anywhere::<Branch>();
     anywhere::<Frame>();
     same_thread_or_another(|handle| Box::new(handle.dump()));
+    #[cfg(feature = "hyper")]
+    anywhere::<aiorun::Executor>();
     // They have errors of others in them, who promise nothing of unwinding.
     between_threads::<Exit>();
     between_threads::<Report>();

@@ -14,6 +14,8 @@ mod checkpoint;
 mod cooperative;
 mod delay;
 mod dump;
+#[cfg(feature = "hyper")]
+mod executor;
 mod exit_code;
 mod failure;
 mod handler;

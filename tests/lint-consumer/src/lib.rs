@@ -63,6 +63,10 @@ use core::fmt::Debug;
 use core::future::{pending, ready};
 use core::time::Duration;
 
+// Those of `tests/strays.rs`.
+#[cfg(test)]
+use {tempfile as _, tokio as _};
+
 /// Long enough.
 const LIMIT: Duration = Duration::from_secs(90);
 

@@ -3,10 +3,6 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use aiorun as _;
-use lint_consumer as _;
-use tokio as _;
-
 /// What clippy says to the program, with that configuration.
 fn clippy(configuration: &str) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
