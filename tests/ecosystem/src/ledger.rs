@@ -42,7 +42,8 @@ impl Transfer {
     }
 }
 
-/// Says on standard output when a worker has ended, in whatever way.
+/// Says on standard output when a worker has ended, in whatever way. It is given to the worker, for one
+/// that is cancelled before it has begun ends too.
 #[derive(Debug)]
 pub struct WorkerEnd;
 

@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).ok_or("usage: postgres URL")?;
     let pool = open(&url).await?;
     for number in 1..=WORKERS {
-        let worker = worker(pool.clone());
+        let worker = worker(pool.clone(), WorkerEnd);
         aiorun::task(format!("worker {number}")).spawn_fallible(worker);
     }
     println!("ready");
@@ -40,8 +40,7 @@ async fn open(url: &str) -> Result<PgPool, sqlx::Error> {
     Ok(pool)
 }
 
-async fn worker(pool: PgPool) -> Result<(), sqlx::Error> {
-    let _end = WorkerEnd;
+async fn worker(pool: PgPool, _end: WorkerEnd) -> Result<(), sqlx::Error> {
     // Either there is a transfer, or there is an `Err`: never is one taken and lost.
     while let Ok(transfer) = catch_cancel(Transfer::asked_for()).await {
         // No await in there is cut, neither for a connection of the pool nor for the commit.

@@ -18,7 +18,7 @@ async fn main() -> Result<(), sqlx::Error> {
     let file = std::env::args().nth(1);
     let pool = open(file.as_deref().unwrap_or("ledger.sqlite")).await?;
     for number in 1..=WORKERS {
-        let worker = worker(pool.clone());
+        let worker = worker(pool.clone(), WorkerEnd);
         aiorun::task(format!("worker {number}")).spawn_fallible(worker);
     }
     println!("ready");
@@ -45,8 +45,7 @@ async fn open(file: &str) -> Result<SqlitePool, sqlx::Error> {
     Ok(pool)
 }
 
-async fn worker(pool: SqlitePool) -> Result<(), sqlx::Error> {
-    let _end = WorkerEnd;
+async fn worker(pool: SqlitePool, _end: WorkerEnd) -> Result<(), sqlx::Error> {
     // Either there is a transfer, or there is an `Err`: never is one taken and lost.
     while let Ok(transfer) = catch_cancel(Transfer::asked_for()).await {
         // No await in there is cut, neither for a connection of the pool nor for the commit.
