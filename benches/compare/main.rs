@@ -120,9 +120,8 @@ fn load() -> String {
 fn instructions() -> Result<String, String> {
     output(Command::new("valgrind").arg("--version"))?;
     eprintln!("counting instructions");
-    let gate = Command::new(env!("CARGO_BIN_EXE_instructions"))
-        .output()
-        .map_err(|error| error.to_string())?;
+    let gate = run::beside("instructions").and_then(|gate| Command::new(gate).output());
+    let gate = gate.map_err(|error| error.to_string())?;
     // It fails where something does not hold, which its table says too.
     let (table, errors) = (gate.stdout, gate.stderr);
     Ok([table, errors]

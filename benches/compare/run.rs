@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -117,10 +118,10 @@ fn sample(
     python: Option<&Python>,
 ) -> io::Result<f64> {
     let (binary, gauge) = match row.how {
-        How::Time | How::Start | How::Exit => (env!("CARGO_BIN_EXE_sample"), "time"),
-        How::Resident => (env!("CARGO_BIN_EXE_sample"), "resident"),
-        How::Allocations => (env!("CARGO_BIN_EXE_allocations"), "allocations"),
-        How::Heap => (env!("CARGO_BIN_EXE_allocations"), "heap"),
+        How::Time | How::Start | How::Exit => ("sample", "time"),
+        How::Resident => ("sample", "resident"),
+        How::Allocations => ("allocations", "allocations"),
+        How::Heap => ("allocations", "heap"),
     };
     let mut command = match python {
         Some(python) if is_python(who) => {
@@ -130,7 +131,7 @@ fn sample(
             command
         }
         _ => {
-            let mut command = Command::new(binary);
+            let mut command = Command::new(beside(binary)?);
             command.args([gauge, row.workload, who, flavor]);
             command
         }
@@ -141,6 +142,13 @@ fn sample(
         How::Exit => exit(&mut command, who),
         _ => Ok(difference(&mut command)? / float(count)),
     }
+}
+
+/// A binary of the package, which cargo builds before this one, in the folder above its own.
+pub(crate) fn beside(name: &str) -> io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.ancestors().nth(2);
+    Ok(folder.unwrap_or(&own).join(name))
 }
 
 /// A count as a number to divide by.

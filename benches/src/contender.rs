@@ -121,7 +121,6 @@ pub struct Raw;
 impl Raw {
     /// A runtime that has had a blocking job. With the second thread of a process malloc begins to
     /// take its locks, and there is hardly a program without: a name is looked up, a file is read.
-    #[expect(clippy::disallowed_methods, reason = "nothing supervises it")]
     fn runtime(flavor: Flavor) -> Runtime {
         let runtime = flavor.runtime();
         drop(runtime.spawn_blocking(|| ()));
