@@ -38,6 +38,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::task::Waker;
 use std::time::Duration;
@@ -1126,6 +1127,38 @@ pub(crate) struct Registry {
 /// As with [`Slot`].
 impl RefUnwindSafe for Registry {}
 
+/// A walk over all slots, which several tasks of the runtime may share.
+pub(crate) struct Walk {
+    chunks: Vec<&'static [Slot]>,
+    next: AtomicUsize,
+}
+
+impl Walk {
+    /// How many are worth to share it, of those that may.
+    pub(crate) fn share(&self, most: usize) -> usize {
+        /// As many tasks are woken faster than another thread is.
+        const FEW: usize = 1024;
+        most.min(self.chunks.len() * CHUNK / FEW).max(1)
+    }
+
+    /// As [`wake_attentive`](Registry::wake_attentive), by a task of the runtime: what it wakes goes to
+    /// the queue of its thread, and now and then it lets them come to their turn, before that is full.
+    /// Counts the turns.
+    pub(crate) async fn wake_attentive(&self, turns: &AtomicUsize) {
+        /// Half of the queue of one of tokio's workers.
+        const AT_ONCE: usize = 128;
+        let mut woken = 0;
+        while let Some(chunk) = self.chunks.get(self.next.fetch_add(1, Relaxed)) {
+            woken += chunk.iter().filter(|slot| slot.wake_if_attentive()).count();
+            if woken > AT_ONCE - CHUNK {
+                woken = 0;
+                turns.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
 /// Whose registry it is at present.
 #[derive(Default)]
 struct Tenancy {
@@ -1407,20 +1440,15 @@ impl Registry {
         }
     }
 
-    /// As [`wake_attentive`](Self::wake_attentive), by a task of the runtime: what it wakes goes to the
-    /// queue of its thread, and now and then it lets them come to their turn, before that is full. Counts
-    /// the turns.
-    pub(crate) async fn wake_attentive_by_turns(&self, turns: &std::sync::atomic::AtomicUsize) {
-        /// Half of the queue of one of tokio's workers.
-        const AT_ONCE: usize = 128;
-        let mut woken = 0;
-        for slot in self.slots() {
-            woken += usize::from(slot.wake_if_attentive());
-            if woken == AT_ONCE {
-                woken = 0;
-                turns.fetch_add(1, Relaxed);
-                tokio::task::yield_now().await;
-            }
+    /// A walk over what is there now.
+    pub(crate) fn walk(&self) -> Walk {
+        let chunks = self
+            .shards
+            .iter()
+            .map(|shard| lock(&shard.state).chunks.clone());
+        Walk {
+            chunks: chunks.flatten().collect(),
+            next: AtomicUsize::new(0),
         }
     }
 

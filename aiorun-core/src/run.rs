@@ -133,9 +133,9 @@ pub(crate) struct Run {
     main: OnceLock<(&'static Slot, Id)>,
     /// `stop` was called, which the control thread may not have heard yet.
     stop_asked: AtomicBool,
-    /// A task that is in no registry wakes those that were cancelled.
-    is_waking: AtomicBool,
-    /// How far it has come.
+    /// How many tasks that are in no registry wake those that were cancelled.
+    walkers: AtomicUsize,
+    /// How far they have come.
     turns: AtomicUsize,
     /// A signal came before main was started.
     early_signal: AtomicBool,
@@ -179,7 +179,7 @@ impl Run {
             claim: Mutex::default(),
             main: OnceLock::new(),
             stop_asked: AtomicBool::new(false),
-            is_waking: AtomicBool::new(false),
+            walkers: AtomicUsize::new(0),
             turns: AtomicUsize::new(0),
             early_signal: AtomicBool::new(false),
             unshown: AtomicBool::new(false),
@@ -259,19 +259,23 @@ impl Run {
             self.registry.wake_attentive();
             return;
         };
-        // By a thread of the runtime, which has a queue of its own for those it wakes: each wake from
-        // outside takes a lock and a system call.
-        let run = Arc::clone(self);
-        self.is_waking.store(true, Ordering::SeqCst);
-        runtime.spawn(async move {
-            run.registry.wake_attentive_by_turns(&run.turns).await;
-            run.is_waking.store(false, Ordering::SeqCst);
-        });
+        // By the threads of the runtime, which have queues of their own for those they wake: each wake
+        // from outside takes a lock and a system call.
+        let walk = Arc::new(self.registry.walk());
+        let walkers = walk.share(runtime.metrics().num_workers());
+        self.walkers.store(walkers, Ordering::SeqCst);
+        for _ in 0..walkers {
+            let (run, walk) = (Arc::clone(self), Arc::clone(&walk));
+            runtime.spawn(async move {
+                walk.wake_attentive(&run.turns).await;
+                run.walkers.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
     }
 
     /// How far those that were cancelled have been woken, if not all of them have.
     pub(crate) fn waking(&self) -> Option<usize> {
-        let is_waking = self.is_waking.load(Ordering::SeqCst);
+        let is_waking = self.walkers.load(Ordering::SeqCst) > 0;
         is_waking.then(|| self.turns.load(Ordering::Relaxed))
     }
 
@@ -280,7 +284,7 @@ impl Run {
         let runtime = self.runtime.get().filter(|_| self.owns_runtime);
         runtime.map_or(0, |runtime| {
             let ours = self.registry.count_of_tokio();
-            let ours = ours + usize::from(self.is_waking.load(Ordering::SeqCst));
+            let ours = ours + self.walkers.load(Ordering::SeqCst);
             runtime.metrics().num_alive_tasks().saturating_sub(ours)
         })
     }
