@@ -1029,9 +1029,12 @@ impl Moment {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn now() -> Self {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-        let seconds = now.tv_sec.cast_unsigned() << Self::NANOSECONDS;
-        Self(seconds | now.tv_nsec.cast_unsigned())
+        use nix::time::{ClockId, clock_gettime};
+        let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) else {
+            return Self(0);
+        };
+        let seconds = u64::try_from(now.tv_sec()).unwrap_or(0) << Self::NANOSECONDS;
+        Self(seconds | u64::try_from(now.tv_nsec()).unwrap_or(0))
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

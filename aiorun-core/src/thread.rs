@@ -67,7 +67,7 @@ fn register() -> u32 {
 #[cfg(target_os = "linux")]
 #[expect(clippy::unnecessary_wraps, reason = "not every system tells")]
 fn system_number() -> Option<i32> {
-    Some(rustix::thread::gettid().as_raw_nonzero().get())
+    Some(nix::unistd::gettid().as_raw())
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,15 +1,18 @@
 //! Writing to a file descriptor without ever blocking in a write.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::write;
 
-pub(super) struct Stderr {
-    fd: BorrowedFd<'static>,
+pub(super) struct Stderr<F = io::Stderr> {
+    fd: F,
     way: Way,
     until: Instant,
 }
@@ -28,16 +31,19 @@ enum Way {
 
 impl Stderr {
     pub(super) fn open(until: Instant) -> Self {
-        // File descriptor 2 is there for as long as the process, open or not.
-        Self::on(rustix::stdio::stderr(), until)
+        // For its number only, which takes no lock.
+        Self::on(io::stderr(), until)
     }
+}
 
-    fn on(fd: BorrowedFd<'static>, until: Instant) -> Self {
-        let kind = fstat(fd).map(|status| FileType::from_raw_mode(status.st_mode));
+impl<F: AsFd> Stderr<F> {
+    fn on(fd: F, until: Instant) -> Self {
+        let kind =
+            fstat(&fd).map(|status| SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT);
         let way = match kind {
-            Ok(FileType::Socket) => Way::Socket,
-            Ok(FileType::Fifo | FileType::CharacterDevice) => {
-                reopen(fd).map_or(Way::Plain, Way::Reopened)
+            Ok(SFlag::S_IFSOCK) => Way::Socket,
+            Ok(SFlag::S_IFIFO | SFlag::S_IFCHR) => {
+                reopen(fd.as_fd()).map_or(Way::Plain, Way::Reopened)
             }
             _ => Way::Plain,
         };
@@ -49,7 +55,7 @@ impl Stderr {
             match self.write_some(text) {
                 Ok(0) => return,
                 Ok(written) => text = &text[written..],
-                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(_) => return,
             }
         }
@@ -60,13 +66,13 @@ impl Stderr {
         const AT_ONCE: usize = 512;
         // Not there on Apple's systems, where Rust's runtime ignores the signal all the same.
         #[cfg(target_vendor = "apple")]
-        const QUIETLY: SendFlags = SendFlags::DONTWAIT;
+        const QUIETLY: MsgFlags = MsgFlags::MSG_DONTWAIT;
         #[cfg(not(target_vendor = "apple"))]
-        const QUIETLY: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+        const QUIETLY: MsgFlags = MsgFlags::MSG_DONTWAIT.union(MsgFlags::MSG_NOSIGNAL);
         match &self.way {
-            Way::Reopened(fd) => rustix::io::write(fd, text),
-            Way::Socket => send(self.fd, text, QUIETLY),
-            Way::Plain => rustix::io::write(self.fd, &text[..text.len().min(AT_ONCE)]),
+            Way::Reopened(fd) => write(fd, text),
+            Way::Socket => send(self.fd.as_fd().as_raw_fd(), text, QUIETLY),
+            Way::Plain => write(&self.fd, &text[..text.len().min(AT_ONCE)]),
         }
     }
 
@@ -74,16 +80,16 @@ impl Stderr {
     fn is_writable(&self) -> bool {
         loop {
             let left = self.until.saturating_duration_since(Instant::now());
-            let Ok(left) = Timespec::try_from(left) else {
-                return false;
-            };
+            // Whole milliseconds, and the last one not cut off.
+            let left = PollTimeout::try_from(left + Duration::from_micros(999));
+            let left = left.unwrap_or(PollTimeout::MAX);
             let fd = match &self.way {
-                Way::Reopened(fd) => PollFd::new(fd, PollFlags::OUT),
-                Way::Socket | Way::Plain => PollFd::from_borrowed_fd(self.fd, PollFlags::OUT),
+                Way::Reopened(fd) => fd.as_fd(),
+                Way::Socket | Way::Plain => self.fd.as_fd(),
             };
-            match poll(&mut [fd], Some(&left)) {
+            match poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], left) {
                 Ok(0) => return false,
-                Err(Errno::INTR) => {}
+                Err(Errno::EINTR) => {}
                 Ok(_) => return true,
                 Err(_) => return false,
             }
@@ -94,7 +100,7 @@ impl Stderr {
 /// Opens what the file descriptor leads to once more: Linux has a file for that.
 fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let mut name = [0; 32];
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     open(path(fd.as_raw_fd(), &mut name), flags, Mode::empty())
 }
 
@@ -114,7 +120,6 @@ fn path(fd: i32, name: &mut [u8; 32]) -> &str {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Seek as _, Write as _};
-    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
@@ -136,13 +141,10 @@ mod tests {
         let fd = kept(writer);
         let mut stderr = Stderr::on(fd, soon());
         while stderr.write_some(&[b'.'; 4096]).is_ok() {}
-        assert_eq!(stderr.write_some(b"x"), Err(Errno::AGAIN));
+        assert_eq!(stderr.write_some(b"x"), Err(Errno::EAGAIN));
         // The mode of the file descriptor itself is as it was.
-        assert!(
-            !rustix::fs::fcntl_getfl(fd)
-                .unwrap()
-                .contains(OFlags::NONBLOCK)
-        );
+        let flags = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+        assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));
         // It waits for as long as it may.
         stderr.write(b"lost");
         assert!(Instant::now() >= stderr.until);
@@ -160,7 +162,7 @@ mod tests {
         let (_reader, writer) = UnixStream::pair().unwrap();
         let mut stderr = Stderr::on(kept(writer), soon());
         while stderr.write_some(&[b'.'; 4096]).is_ok() {}
-        assert_eq!(stderr.write_some(b"x"), Err(Errno::AGAIN));
+        assert_eq!(stderr.write_some(b"x"), Err(Errno::EAGAIN));
         stderr.write(b"lost");
         assert!(Instant::now() >= stderr.until);
     }
