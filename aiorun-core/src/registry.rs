@@ -50,7 +50,7 @@ use crate::output::{Origin, Problem};
 use crate::phase::Phase;
 use crate::run::{Command, Run};
 use crate::scope::{Ear, Place, Places, Receipt, Receipts, Scopes, Wakers, wake};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, lock, lock_std, try_lock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, lock, lock_std, try_lock};
 use crate::task::{Id, Kind, Label, State, TaskInfo};
 use crate::thread;
 use crate::trace;
@@ -1333,33 +1333,32 @@ impl Registry {
 
     /// Counts, exactly: with all shards locked, nothing can move between them.
     pub(crate) fn census(&self) -> Census {
-        let shards: Vec<_> = self.shards.iter().map(|shard| lock(&shard.state)).collect();
-        shards.iter().fold(Census::default(), |sum, shard| Census {
-            tasks: sum.tasks + shard.awaited[TASK],
-            jobs: sum.jobs + shard.awaited[AS_JOB],
-            bare_shields: sum.bare_shields + shard.awaited[AS_BARE_SHIELD],
-            given_up: sum.given_up + shard.given_up,
-        })
+        self.all_shards()
+            .iter()
+            .fold(Census::default(), |sum, shard| Census {
+                tasks: sum.tasks + shard.awaited[TASK],
+                jobs: sum.jobs + shard.awaited[AS_JOB],
+                bare_shields: sum.bare_shields + shard.awaited[AS_BARE_SHIELD],
+                given_up: sum.given_up + shard.given_up,
+            })
     }
 
-    /// How the tasks ended, and how many have not.
+    /// How the tasks ended, and how many have not: as exactly.
     pub(crate) fn tally(&self) -> Tally {
         let mut sum = Tally::default();
-        for shard in &self.shards {
-            let shard = lock(&shard.state);
+        for shard in self.all_shards() {
             for (sum, ended) in sum.ended.iter_mut().zip(shard.ended) {
                 *sum += ended;
             }
             sum.caught += shard.caught;
-        }
-        for slot in self.slots().filter(|slot| slot.is_in_use()) {
-            match slot.flags.load(Relaxed) & (BARE_SHIELD | GIVEN_UP) {
-                0 => sum.alive += 1,
-                BARE_SHIELD => {}
-                _ => sum.given_up += 1,
-            }
+            sum.alive += (shard.awaited[TASK] + shard.awaited[AS_JOB]) as u64;
+            sum.given_up += shard.given_up as u64;
         }
         sum
+    }
+
+    fn all_shards(&self) -> Vec<MutexGuard<'_, ShardState>> {
+        self.shards.iter().map(|shard| lock(&shard.state)).collect()
     }
 
     /// How many tasks of ours tokio counts as alive: not a main that `block_on` polls, and no jobs.
