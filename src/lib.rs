@@ -187,8 +187,9 @@ pub use aiorun_core::{
     Handle, HookReport, JoinError, JoinHandle, ParseOptionError, ParseSignalError, Phase,
     PhaseReport, RepeatSignal, Report, RunError, Shield, ShutdownCallback, Signal, SignalAction,
     SignalExitStatus, StopReason, Stopping, TaskCounts, TryCurrentError, UnhandledError, cancelled,
-    catch_cancel, checkpoint, is_cancelled, is_stopping, on_exit, run, shield, shutdown_waits_for,
-    spawn, spawn_blocking, spawn_fallible, spawn_local, stop, stop_with, stopping, task, time_left,
+    catch_cancel, checkpoint, is_cancelled, is_stopping, on_exit, ready, run, shield,
+    shutdown_waits_for, spawn, spawn_blocking, spawn_fallible, spawn_local, stop, stop_with,
+    stopping, task, time_left,
 };
 
 #[cfg(feature = "hyper")]

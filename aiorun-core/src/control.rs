@@ -27,6 +27,7 @@ use crate::handle::Handle;
 use crate::hard_exit;
 use crate::listing::oldest_first;
 use crate::log::{self, Line};
+use crate::manager::Manager;
 use crate::output::{Origin, Problem, message};
 use crate::phase::{Action, Event, Phase, Step, Whose};
 use crate::registry::survey::Findings;
@@ -39,6 +40,7 @@ use crate::spawn;
 use crate::supervised;
 use crate::sync::lock_std as lock;
 use crate::task::{Id, Kind, TaskInfo};
+use crate::text::Count;
 
 use self::survey::{Client, Surveys};
 
@@ -57,6 +59,7 @@ pub(crate) struct Setup {
     /// The signals that leave from their handler when repeated.
     pub(crate) exit_on: Option<Vec<Signal>>,
     pub(crate) callback: Option<(Callback, &'static Location<'static>)>,
+    pub(crate) manager: Option<Manager>,
     pub(crate) asks_handler: bool,
     pub(crate) run_forever: bool,
     pub(crate) has_main: bool,
@@ -98,6 +101,7 @@ struct Control {
     callback_task: Option<(&'static Slot, Id, &'static Location<'static>)>,
     hook: Option<RunningHook>,
     delay_timer: Option<tokio::task::AbortHandle>,
+    manager: Option<Manager>,
     asking: Option<Asking>,
     surveys: Surveys,
     /// Signals that wait for the runtime, or for the answer to an earlier one.
@@ -278,6 +282,7 @@ impl Control {
             callback_task: None,
             hook: None,
             delay_timer: None,
+            manager: setup.manager,
             asking: None,
             surveys: Surveys::default(),
             waiting: VecDeque::new(),
@@ -370,7 +375,8 @@ impl Control {
         let asking = self.asking.as_ref().map(|asking| asking.until);
         let waking = self.waking.map(|(at, _)| at);
         let surveys = self.surveys.next_time();
-        let times = [deadline, asking, waking, surveys, self.next_line];
+        let manager = self.manager.as_ref().and_then(Manager::next_time);
+        let times = [deadline, asking, waking, surveys, manager, self.next_line];
         times.into_iter().flatten().min()
     }
 
@@ -393,6 +399,11 @@ impl Control {
             if log::debugs() {
                 self.survey_for(Client::Log);
             }
+        }
+        if let Some(manager) = &mut self.manager
+            && manager.check_time(now)
+        {
+            self.notify();
         }
         let deadline = lock(&self.run.machine).deadline();
         if deadline.is_some_and(|at| at <= self.run.started.elapsed()) && self.has_had_time() {
@@ -467,6 +478,7 @@ impl Control {
         match command {
             Command::Started(go) => self.started(go),
             Command::MainEnded(end) => self.main_ended(end),
+            Command::Ready => self.ready(),
             Command::Stop(code) => {
                 if self.step() == Step::Run {
                     self.record.stop_code = code;
@@ -535,6 +547,16 @@ impl Control {
                 });
             }
             None => {}
+        }
+    }
+
+    /// Who stops is no longer ready.
+    fn ready(&mut self) {
+        if self.step() == Step::Run
+            && let Some(manager) = &mut self.manager
+            && manager.ready()
+        {
+            self.notify();
         }
     }
 
@@ -757,6 +779,27 @@ impl Control {
                 }
             }
         }
+        self.notify();
+    }
+
+    /// Tells the service manager how far the run is.
+    fn notify(&mut self) {
+        let Some(manager) = &mut self.manager else {
+            return;
+        };
+        let census = self.run.registry.census();
+        let phase = self.run.phase();
+        let status = match (phase, self.run.reason.get()) {
+            (Phase::Stopping, Some(reason)) => format!("{phase}: {reason}"),
+            (Phase::Cancelling, _) => format!("{phase}: {}", Count(census.tasks, "task")),
+            (Phase::Draining, _) => format!("{phase}: {}", Count(census.jobs, "job")),
+            _ => phase.to_string(),
+        };
+        let left = (phase > Phase::Running).then(|| {
+            // Without a budget it may take any time.
+            self.run.time_left(Whose::Nobody).unwrap_or(Duration::MAX)
+        });
+        manager.tell(&status, left);
     }
 
     fn announce(&mut self) {
@@ -769,6 +812,9 @@ impl Control {
         self.say(Line::EnteringShutdown {
             budget: self.run.time_left(Whose::Nobody),
         });
+        if let Some(manager) = &mut self.manager {
+            manager.stopping(matches!(reason, StopReason::Signal(_)));
+        }
         let _ = self.run.reason.set(reason);
         self.run.stopping.announce();
     }

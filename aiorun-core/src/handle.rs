@@ -78,6 +78,11 @@ impl Handle {
         self.0.stop(Some(code.into()));
     }
 
+    /// As [`aiorun::ready`](ready).
+    pub fn ready(&self) {
+        self.0.send(Command::Ready);
+    }
+
     /// As [`aiorun::on_exit`](on_exit). After the end of the run the hook is dropped.
     #[track_caller]
     pub fn on_exit<F>(&self, name: impl Into<Cow<'static, str>>, hook: F)
@@ -261,6 +266,38 @@ pub fn stop_with(code: impl Into<ExitCode>) {
         outside("stop_with")
     };
     handle.stop_with(code);
+}
+
+/// Says that the program is ready: the start is over, and it does what it is there for.
+///
+/// With the feature `systemd` a service manager that waits for that is told, and from here on how far
+/// the run is: see the page `docs::deployment`. Without the feature, and where nobody has started the
+/// program as a service, this does nothing, so that a program may always say it. Only the first time
+/// counts, and only before there is a reason to stop.
+///
+/// # Panics
+///
+/// Outside a supervisor.
+///
+/// ```
+/// use tokio::net::TcpListener;
+///
+/// #[aiorun::main]
+/// async fn main() -> std::io::Result<()> {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     aiorun::ready(); // whoever asks from now on is answered
+///     # drop(listener);
+///     # aiorun::stop();
+///     // ...
+///     Ok(())
+/// }
+/// ```
+#[track_caller]
+pub fn ready() {
+    let Ok(handle) = Handle::try_current() else {
+        outside("ready")
+    };
+    handle.ready();
 }
 
 /// Registers something to do when everything else has ended: after the last task and the last

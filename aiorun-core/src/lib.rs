@@ -20,6 +20,7 @@ mod join;
 mod latch;
 mod listing;
 mod log;
+mod manager;
 mod output;
 mod pause;
 mod phase;
@@ -55,7 +56,8 @@ pub use error::{HookReport, RunError, UnhandledError};
 pub use executor::Executor;
 pub use exit::{Exit, StopReason};
 pub use handle::{
-    Handle, Stopping, TryCurrentError, is_stopping, on_exit, stop, stop_with, stopping, time_left,
+    Handle, Stopping, TryCurrentError, is_stopping, on_exit, ready, stop, stop_with, stopping,
+    time_left,
 };
 pub use join::{AbortHandle, JoinError, JoinHandle};
 pub use phase::Phase;

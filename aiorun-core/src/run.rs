@@ -35,6 +35,8 @@ pub(crate) enum Command {
     /// The runtime is there, and main about to start; answered where a signal came meanwhile.
     Started(oneshot::Sender<bool>),
     MainEnded(MainEnd),
+    /// The program has said that it is ready.
+    Ready,
     Stop(Option<ExitCode>),
     /// A failure nobody saw, and that stops the program.
     TaskFailed(Origin, Problem),

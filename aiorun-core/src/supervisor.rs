@@ -20,6 +20,7 @@ use crate::current::{self, Claim};
 use crate::error::RunError;
 use crate::exit::{Exit, StopReason};
 use crate::handle::Handle;
+use crate::manager::Manager;
 use crate::phase::{CLOSE, Machine};
 use crate::registry::{Birth, COOPERATIVE};
 use crate::reporter::{self, Handlers, Message};
@@ -243,6 +244,8 @@ impl Launched {
             dump_signal: options.dump_signal,
             callback: callback
                 .map(|it| (it, builder.callback_location.unwrap_or(Location::caller()))),
+            // A test is no service, whatever runs the tests.
+            manager: (!options.test).then(Manager::of_environment).flatten(),
             asks_handler: options.shutdown_handler.is_some(),
             run_forever: options.run_forever(),
             has_main,
