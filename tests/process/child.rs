@@ -102,16 +102,19 @@ impl Program {
 
     /// Another form of the scenario.
     pub(crate) fn variant(&self, variant: &str) -> Self {
+        self.with(VARIANT, variant)
+    }
+
+    /// With a variable in its environment.
+    pub(crate) fn with(&self, name: &'static str, value: &str) -> Self {
         let mut program = self.clone();
-        program.variables.push((VARIANT, variant.to_owned()));
+        program.variables.push((name, value.to_owned()));
         program
     }
 
     /// With the log on standard error, debug lines too.
     pub(crate) fn logging(&self) -> Self {
-        let mut program = self.clone();
-        program.variables.push((LOG, "debug".to_owned()));
-        program
+        self.with(LOG, "debug")
     }
 
     /// With a standard input that is open and silent.
@@ -196,6 +199,10 @@ impl Program {
         };
         command.args(&self.arguments);
         for variable in ["RUST_LOG", "RUST_BACKTRACE", SCENARIO, FLAVOR, VARIANT, LOG] {
+            command.env_remove(variable);
+        }
+        // The tests may be run by a service.
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
             command.env_remove(variable);
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

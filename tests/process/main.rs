@@ -31,6 +31,8 @@ mod scene;
 mod signal;
 mod start;
 mod stuck;
+#[cfg(target_os = "linux")]
+mod systemd;
 mod transcript;
 
 use std::process::ExitCode;
@@ -64,6 +66,8 @@ fn main() -> ExitCode {
     cases.module("leftover", leftover::register);
     cases.module("entry", entry::register);
     cases.module("namespace", namespace::register);
+    #[cfg(target_os = "linux")]
+    cases.module("systemd", systemd::register);
     if let Some((name, scene)) = Scene::asked_for() {
         return cases.play(&name, &scene);
     }
