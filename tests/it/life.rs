@@ -273,3 +273,33 @@ fn the_thread_is_free_again_after_a_run() {
         assert!(tokio::runtime::Handle::try_current().is_err());
     }
 }
+
+#[test]
+fn whoever_is_ready_goes_on() {
+    for flavor in FLAVORS {
+        let (send, handle) = mpsc::channel();
+        passes(&mut builder(flavor), async move {
+            aiorun::ready();
+            aiorun::ready();
+            aiorun::spawn(async { aiorun::ready() }).await.unwrap();
+            aiorun::spawn_blocking(aiorun::ready).await.unwrap();
+            let handle = Handle::current();
+            send.send(handle.clone()).unwrap();
+            let elsewhere = thread::spawn(move || handle.ready());
+            elsewhere.join().unwrap();
+            assert_eq!(Handle::current().phase(), Phase::Running);
+            aiorun::on_exit("hook", async { aiorun::ready() });
+            aiorun::stop();
+        });
+        // Of no consequence after the end.
+        let handle: Handle = handle.recv().unwrap();
+        handle.ready();
+        assert_eq!(handle.phase(), Phase::Closed);
+    }
+}
+
+#[test]
+#[should_panic(expected = "`aiorun::ready` was called outside a supervisor")]
+fn nobody_is_ready_outside() {
+    aiorun::ready();
+}

@@ -7,12 +7,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::child::Program;
+use crate::ended::Ended;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 14] = [
+    let tests: [(&str, fn()); 17] = [
         ("echo_server_and_client", echo),
         ("echo_server_on_a_taken_address", taken_address),
         ("hello", hello),
@@ -26,6 +27,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("executor", executor),
         ("embedded", embedded),
         ("current_thread", current_thread),
+        ("children", children),
+        ("systemd", systemd),
+        ("kubernetes", kubernetes),
         ("each_says_what_to_type_and_has_a_test", each_has_a_test),
     ];
     let trial = |(name, test): (&str, fn())| {
@@ -255,6 +259,97 @@ fn current_thread() {
         .says("tock 2, on main's thread: true")
         .never_says("false")
         .complains_not();
+}
+
+fn children() {
+    let start = || {
+        let child = example("children", &[]).start();
+        // Who each of the two is, and what it has started.
+        child.wait_for_lines(4);
+        child
+    };
+    let processes = |ended: &Ended| {
+        let numbers = |text: &'static str| {
+            let lines = ended.lines.iter();
+            lines.filter_map(move |line| line.text.split_once(text)?.1.parse().ok())
+        };
+        let processes: Vec<u32> = numbers(" is process ").chain(numbers("with ")).collect();
+        assert_eq!(processes.len(), 4, "{ended:?}");
+        processes
+    };
+    let mut child = start();
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended.exited(0).complains_not().in_order(&[
+        "bye",
+        "the front has ended",
+        "the store does not listen",
+        "the store has ended",
+    ]);
+    processes(&ended).into_iter().for_each(is_gone);
+    // The program needs them both.
+    let mut child = start();
+    let line = child.wait_for("the front is process ");
+    let number = line.rsplit(' ').next().and_then(|it| it.parse().ok());
+    let front = number.and_then(Pid::from_raw).expect("a number");
+    child.signal_to(front, Signal::KILL);
+    let ended = child.finish();
+    ended.exited(1).says_once("the front has ended by itself");
+    ended.in_order(&["the store does not listen", "the store has ended"]);
+    let [store, _, with_store, with_front] = processes(&ended)[..] else {
+        unreachable!("there are four")
+    };
+    [store, with_store].into_iter().for_each(is_gone);
+    // Nobody stops what is left of a child that was killed.
+    let left = Pid::from_raw(with_front.cast_signed()).expect("a number");
+    rustix::process::kill_process(left, Signal::KILL).expect("it is there");
+}
+
+/// Waits for the end of a process that a signal was sent to. Its parent is gone, and nobody may have
+/// taken note of its end.
+fn is_gone(process: u32) {
+    let until = Instant::now() + Duration::from_secs(10);
+    let status = format!("/proc/{process}/status");
+    while let Ok(status) = std::fs::read_to_string(&status)
+        && !status.contains("State:\tZ")
+    {
+        assert!(
+            Instant::now() < until,
+            "process {process} is there: {status}"
+        );
+        std::thread::yield_now();
+    }
+}
+
+fn systemd() {
+    let mut child = example("systemd", &[]).start();
+    child.wait_for("packing an order");
+    child.signal(Signal::TERM);
+    let ended = child.finish();
+    ended.exited(0).complains_not();
+    ended.in_order(&["the shop is open", "packing an order", "an order is packed"]);
+    ended.says_times(ended.count("packing an order"), "an order is packed");
+}
+
+fn kubernetes() {
+    let mut server = example("kubernetes", &["127.0.0.1:0"]).start();
+    let line = server.wait_for("listening on ");
+    let address = line.trim_start_matches("listening on ");
+    let ask = |path| {
+        let mut stream = TcpStream::connect(address).expect("the server listens");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it reads");
+        std::io::read_to_string(stream).expect("it answers")
+    };
+    assert!(ask("/ready").starts_with("HTTP/1.1 200 "));
+    server.signal(Signal::TERM);
+    while !ask("/ready").starts_with("HTTP/1.1 503 ") {}
+    assert!(ask("/").ends_with("\r\n\r\nhello"));
+    // One that comes sooner would be of the same burst.
+    std::thread::sleep(Duration::from_millis(700));
+    server.signal(Signal::TERM);
+    let ended = server.finish();
+    ended.exited(0).within(Duration::from_secs(8));
 }
 
 fn each_has_a_test() {
