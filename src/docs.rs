@@ -4,6 +4,7 @@
 //! - [`diagnosing`]: what a program that does not stop is waiting for, and in which line.
 //! - [`servers`]: how a server ends without losing a request.
 //! - [`databases`]: how a program leaves its database in order.
+//! - [`deployment`]: how a program gets on with systemd, Kubernetes, and its own child processes.
 
 #[doc = include_str!("docs/cancellation.md")]
 pub mod cancellation {}
@@ -16,3 +17,6 @@ pub mod servers {}
 
 #[doc = include_str!("docs/databases.md")]
 pub mod databases {}
+
+#[doc = include_str!("docs/deployment.md")]
+pub mod deployment {}

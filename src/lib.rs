@@ -101,6 +101,7 @@
 //! | end a loop or a server when cancelled | [`cancelled()`] |
 //! | be cancelled in a computation that never waits | [`checkpoint`], [`is_cancelled`] |
 //! | stop the program | [`stop`], [`stop_with`] an exit code |
+//! | say that the program is ready | [`ready`] |
 //! | hear that the program stops | [`stopping`], [`is_stopping`] |
 //! | know how much time is left | [`time_left`] |
 //! | do something at the end | [`on_exit`], [`Builder::shutdown_callback`] |
@@ -108,11 +109,11 @@
 //! | see what it is waiting for, and in which line | [`Handle::dump`], the option `dump_signal` |
 //! | learn how it ended | [`Exit`], its [`RunError`] and its [`Report`] |
 //!
-//! `spawn`, `stop`, `on_exit` and their like find the supervisor of the code that calls them, and
-//! panic outside one; [`Handle::try_current`] tells instead. The functions that only ask, and those
+//! `spawn`, `stop`, `ready`, `on_exit` and their like find the supervisor of the code that calls them,
+//! and panic outside one; [`Handle::try_current`] tells instead. The functions that only ask, and those
 //! for cancellation, work everywhere: outside a supervisor `is_stopping` is false, `stopping` and
-//! `cancelled` never resolve, and `catch_cancel` and `shield` just run their future. A library may
-//! use them without asking that its users run on this crate.
+//! `cancelled` never resolve, and `catch_cancel` and `shield` just run their future. A library may use
+//! them without asking that its users run on this crate.
 //!
 //! After `stop`, and when `stopping` resolves, the next await may be the last one, for an ordinary
 //! task is about to be cancelled, main too. What has to go on belongs into a [`shield`],
@@ -159,6 +160,7 @@
 //! | `test-util` | no | the option `start_paused` |
 //! | `serde` | no | `serde::Serialize` for [`Dump`] and [`Report`]: durations in seconds |
 //! | `hyper` | no | [`Executor`], with which the tasks of a hyper server are supervised |
+//! | `systemd` | no | a service manager is told how far the run is, and that it lives: see [`docs::deployment`]; Linux only |
 //!
 //! # Limitations
 //!

@@ -234,17 +234,23 @@ fn users_get_the_lints_that_hold_here() {
 
 #[test]
 fn what_pages_show_of_programs_is_in_them() {
+    const LANGUAGES: [&str; 4] = ["rust,ignore", "ini", "yaml", "dockerfile"];
+    let places = ["tests/ecosystem/src/bin", "examples"];
     let programs = texts()
         .into_iter()
-        .filter(|(path, _)| path.starts_with("tests/ecosystem/src/bin"));
+        .filter(|(path, _)| places.iter().any(|place| path.starts_with(place)));
     let programs: Vec<_> = programs.map(|(_, text)| text).collect();
-    for page in ["src/docs/servers.md", "src/docs/databases.md"] {
-        let text = read(page);
-        let blocks = text.split("\n```rust,ignore\n").skip(1);
-        let blocks: Vec<_> = blocks
-            .filter_map(|rest| rest.split_once("```\n").map(|(block, _)| block))
-            .collect();
-        assert!(!blocks.is_empty(), "{page} shows nothing");
+    for (page, shown) in [("servers", 6), ("databases", 2), ("deployment", 6)] {
+        let page = format!("src/docs/{page}.md");
+        let text = read(&page);
+        let blocks = LANGUAGES.iter().flat_map(|language| {
+            let begin = format!("\n```{language}\n");
+            let blocks = text.split(begin.as_str()).skip(1);
+            let blocks = blocks.filter_map(|rest| rest.split_once("```\n"));
+            blocks.map(|(block, _)| block).collect::<Vec<_>>()
+        });
+        let blocks: Vec<_> = blocks.collect();
+        assert_eq!(blocks.len(), shown, "{page}");
         for block in blocks {
             // A passage may be left out between two others.
             let passages: Vec<_> = block.split("// […]\n").map(str::trim_end).collect();
@@ -252,6 +258,45 @@ fn what_pages_show_of_programs_is_in_them() {
             assert!(programs.iter().any(|it| has_all(&it)), "{page}: {block}");
         }
     }
+}
+
+/// The number that follows a text.
+fn number(text: &str, name: &str) -> u32 {
+    let rest = between(text, name, "\n").trim_end_matches([',', ')', ']']);
+    let number = rest.trim().parse();
+    number.unwrap_or_else(|_| panic!("{name:?} is followed by {rest:?}"))
+}
+
+#[test]
+fn managers_are_more_patient_than_their_programs() {
+    let program = read("examples/kubernetes/main.rs");
+    let manifest = read("examples/kubernetes/deployment.yaml");
+    let budget = number(&program, "shutdown_timeout = ");
+    assert!(number(&manifest, "terminationGracePeriodSeconds: ") >= budget + 5);
+    let period = number(&manifest, "periodSeconds: ");
+    let noes = number(&manifest, "failureThreshold: ");
+    let delay = number(&program, "shutdown_delay = ");
+    assert!(
+        delay >= 2 * period * noes,
+        "the delay is over before it is known"
+    );
+    let parts = ["timeout_task_shutdown = ", "timeout_executor_shutdown = "];
+    let parts: u32 = parts.iter().map(|part| number(&program, part)).sum();
+    assert!(budget >= delay + parts + 5, "nothing is left for hooks");
+}
+
+#[test]
+fn containers_listen_where_they_are_asked() {
+    let program = read("examples/kubernetes/main.rs");
+    let manifest = read("examples/kubernetes/deployment.yaml");
+    let port = between(&program, "0.0.0.0:", "\"").to_owned();
+    let ports = ["containerPort: ", "            port: ", "targetPort: "];
+    let ports = ports.map(|name| number(&manifest, name).to_string());
+    let exposed = number(&read("examples/kubernetes/Dockerfile"), "EXPOSE ");
+    assert_eq!(ports, [port.as_str(); 3]);
+    assert_eq!(exposed.to_string(), port);
+    let path = between(&manifest, "path: ", "\n").to_owned();
+    assert!(program.contains(&format!(".route(\"{path}\"")), "{path}");
 }
 
 #[test]
