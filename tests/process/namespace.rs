@@ -38,7 +38,7 @@ pub(crate) fn register(cases: &mut Cases) {
 }
 
 /// How to start a program in a process namespace, if this machine lets us.
-fn unshare() -> Option<&'static [&'static str]> {
+pub(crate) fn unshare() -> Option<&'static [&'static str]> {
     let works = |words: &&&[&str]| {
         let mut command = Command::new(words[0]);
         command
@@ -52,7 +52,7 @@ fn unshare() -> Option<&'static [&'static str]> {
 }
 
 /// The process inside, by its number outside.
-fn only_child(parent: Pid) -> Pid {
+pub(crate) fn only_child(parent: Pid) -> Pid {
     let parent = parent.as_raw_nonzero();
     let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
     let child = children

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 
 use crate::case::Cases;
 use crate::child::{Child, Program};
+use crate::namespace::{only_child, unshare};
 use crate::scene::{Scene, block, idle, ready, ready_and_idle};
 
 /// What the manager asks for by these variables.
@@ -123,6 +124,21 @@ pub(crate) fn register(cases: &mut Cases) {
             assert!(manager.rest().iter().all(|it| it == FILLING));
         },
     );
+    cases.once(
+        "process_number_1_has_another_one_outside",
+        service,
+        |program| {
+            let words = unshare().expect("the case is ignored without it");
+            let manager = Manager::in_no_file();
+            let mut child = manager.start(&program.started_by(words));
+            assert_eq!(manager.next(), "READY=1\nSTATUS=running\n");
+            child.wait_for("READY");
+            child.signal_to(only_child(child.pid()), Signal::TERM);
+            child.finish().exited(0).complains_not();
+            assert_eq!(manager.rest(), shutdown("signal SIGTERM", 2));
+        },
+    );
+    cases.only_if(unshare().is_some());
 }
 
 /// What fills the queue of who does not listen.
