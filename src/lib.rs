@@ -390,6 +390,18 @@ pub use aiorun_macros::main;
 #[doc(inline)]
 pub use aiorun_macros::test;
 
+/// What tests of asynchronous code want beyond [`#[aiorun::test]`](macro@test).
+///
+/// Every await is a place where a future may end: `select!` takes another branch, a timeout expires, a
+/// connection is dropped, a shutdown begins. Code that was never run to such an end may lose a message,
+/// leave a structure half updated, or give a connection back with an answer still to come.
+/// [`cancel_at_every_await`](testing::cancel_at_every_await) cancels a future at each of its awaits and
+/// names the one after which something is broken. How to use it stands in
+/// [`docs::cancellation`](crate::docs::cancellation#testing-cancel-safety).
+pub mod testing {
+    pub use aiorun_core::{CancelAtEveryAwait, Trial, Way, cancel_at_every_await};
+}
+
 // Not part of any build: only the documentation and its examples have it.
 #[cfg(any(doc, doctest))]
 pub mod docs;

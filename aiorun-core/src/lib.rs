@@ -65,6 +65,7 @@ pub use report::{PhaseReport, Report, TaskCounts};
 pub use shield::{Shield, shield};
 pub use signals::{ParseSignalError, Signal};
 pub use spawn::{shutdown_waits_for, spawn, spawn_blocking, spawn_fallible, spawn_local, task};
+pub use testing::cancel_everywhere::{CancelAtEveryAwait, Trial, Way, cancel_at_every_await};
 
 /// For the expansions of `#[aiorun::main]` and `#[aiorun::test]` only: no part of the interface.
 #[doc(hidden)]

@@ -1,4 +1,6 @@
-//! What `#[aiorun::test]` runs.
+//! What `#[aiorun::test]` runs, and what tests use.
+
+pub(crate) mod cancel_everywhere;
 
 use std::fmt::{self, Write as _};
 use std::panic::resume_unwind;

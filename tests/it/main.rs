@@ -8,6 +8,7 @@ mod attribute;
 mod auto_traits;
 mod bare;
 mod callback;
+mod cancel_everywhere;
 mod cancellation;
 mod catch_cancel;
 mod checkpoint;

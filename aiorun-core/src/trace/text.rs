@@ -71,12 +71,13 @@ fn is_among(names: &[&str], name: &str) -> bool {
 }
 
 /// What stands between the root and the user's future.
-const WRAPPINGS: [&str; 5] = [
+const WRAPPINGS: [&str; 6] = [
     "aiorun_core::callback::",
     "aiorun_core::entry::",
     "aiorun_core::registry::",
     "aiorun_core::shield::Shield::poll_traced",
     "aiorun_core::supervised::",
+    "aiorun_core::testing::",
 ];
 
 /// What polls a task: outside of it is the runtime, or the task that polls this one. A build that has
