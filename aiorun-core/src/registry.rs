@@ -463,7 +463,7 @@ impl Slot {
         drop(stale);
         told.wake();
         if once_more {
-            waker.wake_by_ref();
+            trace::waker::own(waker).wake_by_ref();
         }
         match verdict {
             Verdict::Poll if traced && flags & NEW == 0 => return Verdict::Trace,

@@ -165,7 +165,10 @@ unsafe fn wake(data: *const ()) {
 /// As [`clone`].
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: The waker lives, and its `Tracer` outlives it.
-    unsafe { tracer(data) }.waker.wake_by_ref();
+    let tracer = unsafe { tracer(data) };
+    // Who suspends and is to be polled again at once, as `yield_now` may, takes no copy.
+    tracer.note();
+    tracer.waker.wake_by_ref();
 }
 
 /// For the drop of a traced waker.
