@@ -90,6 +90,7 @@
 //! | run a program | [`#[aiorun::main]`](macro@main), or [`run`] and [`Builder`] with an `fn main` of one's own |
 //! | run inside a runtime that is there | [`Builder::supervise`] |
 //! | run a test | [`#[aiorun::test]`](macro@test) |
+//! | find the awaits where a cancellation breaks something | [`testing::cancel_at_every_await`] |
 //! | start a task | [`spawn`]; [`spawn_local`] if it is not `Send` |
 //! | start a task whose `Err` must not be lost | [`spawn_fallible`] |
 //! | start a task that shutdown waits for and does not cancel | [`shutdown_waits_for`] |
@@ -382,6 +383,8 @@ pub use aiorun_macros::main;
 /// | `shutdown_timeout` | 5 s |
 /// | `signals` | `[]` |
 /// | `test_timeout` | 60 s; a duration, in tests only |
+///
+/// In a test, [`testing::cancel_at_every_await`] tries what happens when a future is cancelled.
 ///
 /// With `start_paused` and the feature `test-util`, tokio's clock jumps to the next timer as soon as
 /// everything waits. `test_timeout` and the limits of the shutdown are real time all the same.

@@ -162,7 +162,7 @@ fn a_message_that_a_select_loses() {
             "tokio::io::util::read_exact::ReadExact",
         );
         assert!(
-            report.ends_with("\n  a word that arrives as a whole: Elapsed(())"),
+            report.ends_with("\na word that arrives as a whole: Elapsed(())"),
             "{report}"
         );
     });
@@ -239,9 +239,9 @@ fn a_lock_that_is_left_half_updated() {
         assert_eq!(
             lines.skip(2).collect::<Vec<_>>(),
             [
-                "  assertion `left == right` failed: the books balance",
-                "    left: 20",
-                "   right: 10"
+                "assertion `left == right` failed: the books balance",
+                "  left: 20",
+                " right: 10"
             ],
             "{report}"
         );
@@ -583,7 +583,7 @@ fn a_panic_in_a_cleanup_is_found() {
         assert_eq!(lines[0], head);
         assert!(lines[1].contains(&place(&CLEANUP)), "{report}");
         assert_eq!(lines[2], "    awaiting tokio::time::sleep::Sleep");
-        assert_eq!(lines[3..], ["  there is nothing to clean up"]);
+        assert_eq!(lines[3..], ["there is nothing to clean up"]);
     });
 }
 
@@ -600,7 +600,7 @@ fn a_panic_in_a_destructor_is_found() {
         let head = "run 2, which was dropped at suspension 1 of 1";
         assert_eq!(
             (lines[0], *lines.last().unwrap()),
-            (head, "  dropped too early")
+            (head, "dropped too early")
         );
     });
 }
@@ -613,13 +613,13 @@ fn what_is_wrong_without_a_cancellation_is_said_to_be() {
             lines(&of_check.await),
             [
                 "the check failed after run 1, which was not cancelled",
-                "  never"
+                "never"
             ]
         );
         let of_run = report(cancel_at_every_await(async || panic!("{}", "at once")));
         assert_eq!(
             lines(&of_run.await),
-            ["run 1, which was not cancelled", "  at once"]
+            ["run 1, which was not cancelled", "at once"]
         );
     });
 }

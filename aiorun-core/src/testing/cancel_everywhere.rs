@@ -30,8 +30,6 @@ use super::{judge, test_builder};
 const MAX_RUNS: usize = 1000;
 /// How often a run is tried again that was over before it came to be cancelled.
 const ATTEMPTS: usize = 10;
-/// What comes before the lines of a report that explain others.
-const INDENT: &str = "    ";
 
 /// Runs a future again and again, and cancels it at another of its awaits each time.
 ///
@@ -52,13 +50,12 @@ const INDENT: &str = "    ";
 /// [`Dump`](crate::Dump). In a `join!` there are several.
 ///
 /// ```text
-/// `cancel_at_every_await` at tests/account.rs:31:5: the check failed after run 2, which was dropped at suspension 1 of 2
-///     at tests/account.rs:32:34  account::atomic::{{closure}}
-///     at tests/account.rs:17:28  account::Account::transfer
+/// `cancel_at_every_await` at tests/account.rs:66:5: the check failed after run 2, which was dropped at suspension 1 of 2
+///     at tests/account.rs:58:34  account::Account::transfer
 ///     awaiting tokio::task::yield_now::yield_now
-///   assertion `left == right` failed
-///     left: 90
-///    right: 100
+/// assertion `left == right` failed
+///   left: 90
+///  right: 100
 /// ```
 ///
 /// It works in any tokio runtime, in `#[aiorun::test]` as in `#[tokio::test]`, and with paused time. A run
@@ -90,14 +87,14 @@ const INDENT: &str = "    ";
 ///     }
 /// }
 ///
-/// #[aiorun::test]
-/// async fn a_transfer_is_all_or_nothing() {
-///     let account = Account { mine: Cell::new(100), yours: Cell::new(0) };
-///     cancel_at_every_await(|| account.transfer(10))
-///         .check(async |_| assert_eq!(account.mine.get() + account.yours.get(), 100))
-///         .await;
-/// }
-/// # a_transfer_is_all_or_nothing();
+/// # #[aiorun::main(flavor = "current_thread", run_forever = false)]
+/// # async fn main() {
+/// // In a test:
+/// let account = Account { mine: Cell::new(100), yours: Cell::new(0) };
+/// cancel_at_every_await(|| account.transfer(10))
+///     .check(async |_| assert_eq!(account.mine.get() + account.yours.get(), 100))
+///     .await;
+/// # }
 /// ```
 #[track_caller]
 pub fn cancel_at_every_await<'a, R, T>(run: R) -> CancelAtEveryAwait<'a, T>
@@ -137,8 +134,8 @@ impl<'a, T> CancelAtEveryAwait<'a, T> {
     /// use aiorun::testing::cancel_at_every_await;
     /// use tokio::sync::Semaphore;
     ///
-    /// # #[aiorun::test]
-    /// # async fn gives_back() {
+    /// # #[aiorun::main(flavor = "current_thread", run_forever = false)]
+    /// # async fn main() {
     /// let permits = Semaphore::new(1);
     /// cancel_at_every_await(async || {
     ///     let _permit = permits.acquire().await.unwrap();
@@ -151,7 +148,6 @@ impl<'a, T> CancelAtEveryAwait<'a, T> {
     /// })
     /// .await;
     /// # }
-    /// # gives_back();
     /// ```
     pub fn check(mut self, check: impl AsyncFnMut(Trial<T>) + 'a) -> Self {
         self.check = Box::new(check);
@@ -164,11 +160,10 @@ impl<'a, T> CancelAtEveryAwait<'a, T> {
     /// ```
     /// use aiorun::testing::cancel_at_every_await;
     ///
-    /// # #[aiorun::test]
-    /// # async fn yields() {
+    /// # #[aiorun::main(flavor = "current_thread", run_forever = false)]
+    /// # async fn main() {
     /// cancel_at_every_await(tokio::task::yield_now).max_runs(5).await;
     /// # }
-    /// # yields();
     /// ```
     pub fn max_runs(mut self, most: usize) -> Self {
         self.max_runs = most;
@@ -181,8 +176,8 @@ impl<'a, T> CancelAtEveryAwait<'a, T> {
 /// ```
 /// use aiorun::testing::{Way, cancel_at_every_await};
 ///
-/// # #[aiorun::test]
-/// # async fn looks() {
+/// # #[aiorun::main(flavor = "current_thread", run_forever = false)]
+/// # async fn main() {
 /// cancel_at_every_await(async || {
 ///     aiorun::catch_cancel(tokio::task::yield_now()).await.is_err()
 /// })
@@ -193,7 +188,6 @@ impl<'a, T> CancelAtEveryAwait<'a, T> {
 /// })
 /// .await;
 /// # }
-/// # looks();
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
@@ -467,24 +461,18 @@ impl<T> Series<'_, T> {
         };
         let mut report = self.says(format_args!("{what}, which {how}"));
         if let Some(trace) = &*seen.trace.borrow() {
-            indent(&mut report, INDENT, &trace.to_string());
+            for line in trace.to_string().lines() {
+                report.push_str("\n    ");
+                report.push_str(line);
+            }
         }
         let said = message(&**payload);
-        indent(&mut report, "  ", &PrintableLines(&said).to_string());
-        report
+        format!("{report}\n{}", PrintableLines(&said))
     }
 
     /// A line of the test that it is about.
     fn says(&self, what: fmt::Arguments<'_>) -> String {
         format!("`cancel_at_every_await` at {}: {what}", self.of.place)
-    }
-}
-
-fn indent(report: &mut String, indent: &str, text: &str) {
-    for line in text.lines() {
-        report.push('\n');
-        report.push_str(indent);
-        report.push_str(line);
     }
 }
 
