@@ -5,6 +5,7 @@
 //! - [`servers`]: how a server ends without losing a request.
 //! - [`databases`]: how a program leaves its database in order.
 //! - [`deployment`]: how a program gets on with systemd, Kubernetes, and its own child processes.
+//! - [`migrating`]: how a program with tokens and trackers comes here.
 
 #[doc = include_str!("docs/cancellation.md")]
 pub mod cancellation {}
@@ -20,3 +21,6 @@ pub mod databases {}
 
 #[doc = include_str!("docs/deployment.md")]
 pub mod deployment {}
+#[cfg(feature = "tokio-util")]
+#[doc = include_str!("docs/migrating.md")]
+pub mod migrating {}

@@ -99,7 +99,7 @@
 //! | await, cancel or abort a task | [`JoinHandle`] |
 //! | clean up when cancelled, with awaits | [`catch_cancel`] |
 //! | keep a section from being cut | [`shield`] |
-//! | end a loop or a server when cancelled | [`cancelled()`] |
+//! | end a loop or a server when cancelled | [`cancelled()`]; with the feature `tokio-util`, [`token()`] |
 //! | be cancelled in a computation that never waits | [`checkpoint`], [`is_cancelled`] |
 //! | stop the program | [`stop`], [`stop_with`] an exit code |
 //! | say that the program is ready | [`ready`] |
@@ -150,6 +150,23 @@
 //! subscriber was ever set, and without the feature, warnings and errors go to standard error and
 //! the rest is silent. Names and messages are shown with control characters escaped.
 //!
+//! # Metrics
+//!
+//! With the feature `metrics` the recorder of the crate of that name is told:
+//!
+//! | name | is | of |
+//! | --- | --- | --- |
+//! | `aiorun_tasks_alive` | a gauge | tasks and blocking jobs that have not ended; main, callback and hooks are among them |
+//! | `aiorun_tasks_spawned_total` | a counter | those that were started |
+//! | `aiorun_tasks_ended_total` | a counter, with the label `outcome` | those that have ended `completed`, `failed`, `panicked`, `cancelled` or `refused`: see [`TaskCounts`] |
+//! | `aiorun_shutdown_seconds` | a histogram, with the label `phase` | how long `stopping`, `cancelling`, `draining` and `finishing` took |
+//!
+//! The tasks count nothing for it. Every second, at the end of each phase and at the end of the run the
+//! figures are read from where they are kept anyway, and a thread of this crate tells the recorder, which
+//! may take its time. The recorder is the global one; it may be installed after the start, in main say. It
+//! hears the sums of all runs of the process. An exporter that lives on the runtime is gone before the last
+//! figures are there; one with a thread of its own has them.
+//!
 //! # Features
 //!
 //! | feature | default | brings |
@@ -162,6 +179,8 @@
 //! | `serde` | no | `serde::Serialize` for [`Dump`] and [`Report`]: durations in seconds |
 //! | `hyper` | no | [`Executor`], with which the tasks of a hyper server are supervised |
 //! | `systemd` | no | a service manager is told how far the run is, and that it lives: see [`docs::deployment`]; Linux only |
+//! | `tokio-util` | no | [`token()`] and [`Builder::stop_when`], for code with tokens of tokio-util |
+//! | `metrics` | no | what the tasks and the shutdown come to, for the recorder of the crate [`metrics`](#metrics) |
 //!
 //! # Limitations
 //!
@@ -198,6 +217,10 @@ pub use aiorun_core::{
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use aiorun_core::Executor;
+
+#[cfg(feature = "tokio-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio-util")))]
+pub use aiorun_core::token;
 
 #[doc(hidden)]
 pub use aiorun_core::__private;

@@ -304,6 +304,48 @@ fn leaves_nothing(what: &str, once: impl Fn()) {
     );
 }
 
+/// A token of every sort, given away and dropped, or dropped before its source.
+#[cfg(feature = "tokio-util")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bare task has a token of its own sort"
+)]
+async fn with_tokens() {
+    let task = aiorun::spawn(async {
+        let token = aiorun::token();
+        let inside = catch_cancel(async { aiorun::token() }).await;
+        drop(token);
+        inside.unwrap()
+    });
+    let left = task.await.unwrap();
+    assert!(left.is_cancelled());
+    let bare = tokio::spawn(async { aiorun::token().is_cancelled() });
+    assert!(!bare.await.unwrap());
+}
+
+#[cfg(feature = "tokio-util")]
+#[test]
+fn tokens_leave_nothing_behind() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let exit = builder(Flavor::CurrentThread).run(async {
+        let bytes = async || {
+            for _ in 0..20_000 {
+                with_tokens().await;
+            }
+            for _ in 0..1_000 {
+                let job = aiorun::spawn_blocking(|| aiorun::token().is_cancelled());
+                assert!(!job.await.unwrap());
+            }
+            LIVE_BYTES.load(Ordering::SeqCst)
+        };
+        let before = bytes().await;
+        let grown = bytes().await - before;
+        assert!(grown < 10_000, "{grown} bytes");
+        aiorun::stop();
+    });
+    assert!(exit.is_success());
+}
+
 #[test]
 fn runs_leave_nothing_behind() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

@@ -240,7 +240,12 @@ fn what_pages_show_of_programs_is_in_them() {
         .into_iter()
         .filter(|(path, _)| places.iter().any(|place| path.starts_with(place)));
     let programs: Vec<_> = programs.map(|(_, text)| text).collect();
-    for (page, shown) in [("servers", 6), ("databases", 2), ("deployment", 6)] {
+    for (page, shown) in [
+        ("servers", 6),
+        ("databases", 2),
+        ("deployment", 6),
+        ("migrating", 2),
+    ] {
         let page = format!("src/docs/{page}.md");
         let text = read(&page);
         let blocks = LANGUAGES.iter().flat_map(|language| {

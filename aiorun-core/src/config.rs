@@ -215,6 +215,8 @@ pub(crate) struct Options {
     pub(crate) callback: Option<Callback>,
     pub(crate) shutdown_handler: Option<ShutdownHandler>,
     pub(crate) error_handler: Option<ErrorHandler>,
+    #[cfg(feature = "tokio-util")]
+    pub(crate) stop_when: Option<tokio_util::sync::CancellationToken>,
     /// The options are those of `#[aiorun::test]`: nothing may leave the process.
     pub(crate) test: bool,
 }

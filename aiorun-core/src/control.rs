@@ -28,6 +28,8 @@ use crate::hard_exit;
 use crate::listing::oldest_first;
 use crate::log::{self, Line};
 use crate::manager::Manager;
+#[cfg(feature = "metrics")]
+use crate::meter::{self, Reading};
 use crate::output::{Origin, Problem, message};
 use crate::phase::{Action, Event, Phase, Step, Whose};
 use crate::registry::survey::Findings;
@@ -116,6 +118,8 @@ struct Control {
     may_leave: bool,
     runtime_closed: bool,
     next_line: Option<Instant>,
+    #[cfg(feature = "metrics")]
+    next_reading: Instant,
     /// Who sent the signal that stops the program.
     sender: Option<i64>,
     /// When to look again how far those that were cancelled have been woken, and how far that was.
@@ -295,6 +299,8 @@ impl Control {
             may_leave: setup.may_leave,
             runtime_closed: false,
             next_line: None,
+            #[cfg(feature = "metrics")]
+            next_reading: Instant::now() + meter::EVERY,
             sender: None,
             waking: None,
             shields: Vec::new(),
@@ -376,13 +382,23 @@ impl Control {
         let waking = self.waking.map(|(at, _)| at);
         let surveys = self.surveys.next_time();
         let manager = self.manager.as_ref().and_then(Manager::next_time);
-        let times = [deadline, asking, waking, surveys, manager, self.next_line];
+        let reading = self.next_reading();
+        let times = [
+            deadline,
+            asking,
+            waking,
+            surveys,
+            manager,
+            self.next_line,
+            reading,
+        ];
         times.into_iter().flatten().min()
     }
 
     /// Does what is due.
     fn check_time(&mut self) {
         let now = Instant::now();
+        self.read_if_due(now);
         if self
             .asking
             .as_ref()
@@ -485,6 +501,8 @@ impl Control {
                 }
                 self.feed(Event::Stop(StopReason::Stop));
             }
+            #[cfg(feature = "tokio-util")]
+            Command::TokenCancelled => self.feed(Event::Stop(StopReason::TokenCancelled)),
             Command::TaskFailed(origin, problem) => {
                 self.blame(Blame::Task(UnhandledError::unformatted(origin, &problem)));
                 self.feed(Event::Stop(StopReason::TaskFailed));
@@ -742,6 +760,11 @@ impl Control {
         let now = self.run.started.elapsed();
         if let Some(last) = self.record.phases.last_mut() {
             last.ended = now;
+            #[cfg(feature = "metrics")]
+            {
+                let reading = Reading::now(self.run.registry.tally()).after(last);
+                self.run.say(Message::Reading(reading));
+            }
         }
         self.run.registry.set_phase(phase);
         if phase != Phase::Closed {
@@ -1069,6 +1092,8 @@ impl Control {
             failures: Vec::new(),
             more_failures: 0,
         };
+        #[cfg(feature = "metrics")]
+        self.run.say(Message::Reading(Reading::last(&report.tasks)));
         self.say(Line::Bye(Box::new(report.clone())));
         Ending {
             reason,
@@ -1079,6 +1104,38 @@ impl Control {
             printer: self.surveys.into_printer(),
         }
     }
+}
+
+/// What the recorder of `metrics` is told.
+#[cfg(feature = "metrics")]
+impl Control {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "there is none without the feature"
+    )]
+    fn next_reading(&self) -> Option<Instant> {
+        Some(self.next_reading)
+    }
+
+    fn read_if_due(&mut self, now: Instant) {
+        if self.next_reading <= now {
+            self.next_reading = now + meter::EVERY;
+            if self.run.note_reading() {
+                let reading = Reading::now(self.run.registry.tally());
+                self.run.say(Message::Reading(reading));
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+#[expect(clippy::unused_self, reason = "nobody is told anything")]
+impl Control {
+    fn next_reading(&self) -> Option<Instant> {
+        None
+    }
+
+    fn read_if_due(&self, _now: Instant) {}
 }
 
 impl Blame {

@@ -24,6 +24,9 @@ pub enum StopReason {
     Signal(Signal),
     /// [`stop`](crate::stop) or [`stop_with`](crate::stop_with) was called.
     Stop,
+    /// The token was cancelled that the builder was given to [stop when](crate::Builder#method.stop_when)
+    /// that happens; feature `tokio-util`.
+    TokenCancelled,
     /// Main returned, and `run_forever` is off.
     MainReturned,
     /// Main returned a failure or panicked.
@@ -40,6 +43,7 @@ impl fmt::Display for StopReason {
         match self {
             Self::Signal(signal) => write!(f, "signal {signal}"),
             Self::Stop => f.write_str("stop was called"),
+            Self::TokenCancelled => f.write_str("the token was cancelled"),
             Self::MainReturned => f.write_str("main returned"),
             Self::MainFailed => f.write_str("main failed"),
             Self::TaskFailed => f.write_str("a task failed"),

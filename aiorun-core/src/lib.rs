@@ -21,6 +21,8 @@ mod latch;
 mod listing;
 mod log;
 mod manager;
+#[cfg(feature = "metrics")]
+mod meter;
 mod output;
 mod pause;
 mod phase;
@@ -43,6 +45,8 @@ pub mod task;
 mod testing;
 mod text;
 mod thread;
+#[cfg(feature = "tokio-util")]
+mod token;
 mod trace;
 
 pub use builder::{Builder, run};
@@ -66,6 +70,8 @@ pub use shield::{Shield, shield};
 pub use signals::{ParseSignalError, Signal};
 pub use spawn::{shutdown_waits_for, spawn, spawn_blocking, spawn_fallible, spawn_local, task};
 pub use testing::cancel_everywhere::{CancelAtEveryAwait, Trial, Way, cancel_at_every_await};
+#[cfg(feature = "tokio-util")]
+pub use token::token;
 
 /// For the expansions of `#[aiorun::main]` and `#[aiorun::test]` only: no part of the interface.
 #[doc(hidden)]

@@ -439,7 +439,10 @@ impl Machine {
     /// A lame-duck delay serves those who still send work; a program that failed has nothing to
     /// serve them with.
     fn delays(&self) -> bool {
-        let asked = matches!(self.reason, Some(StopReason::Signal(_) | StopReason::Stop));
+        let asked = matches!(
+            self.reason,
+            Some(StopReason::Signal(_) | StopReason::Stop | StopReason::TokenCancelled)
+        );
         asked && !self.limits.delay.is_zero() && !self.aborted && !self.abandoned
     }
 

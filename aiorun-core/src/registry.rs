@@ -652,11 +652,22 @@ impl Slot {
         {
             run.send(Command::CriticalEnded(origin, Problem::Ended));
         }
+        #[cfg(feature = "tokio-util")]
+        let heir = match self.kind() {
+            Kind::Main => self.registry.run(),
+            _ => None,
+        };
         let mut body = lock(&self.body);
         let flags = self.flags.load(Relaxed);
         let waker = body.waker.take();
         let name = body.name.take();
         let scopes = body.scopes.take();
+        // Main may have returned, and the program run on.
+        #[cfg(feature = "tokio-util")]
+        let token = match (&scopes, heir) {
+            (Some(scopes), Some(run)) => scopes.leave_token_to(&run.cancelling),
+            _ => None,
+        };
         let ended = scopes.as_ref().map(|scopes| scopes.end());
         let id = std::mem::take(&mut body.id);
         self.flags.store(0, Release);
@@ -670,6 +681,8 @@ impl Slot {
         let caught = matches!(ended, Some((true, _)));
         self.release(flags, outcome, caught);
         drop((waker, name));
+        #[cfg(feature = "tokio-util")]
+        token.into_iter().for_each(wake);
         if let Some((_, told)) = ended {
             told.wake();
         }
@@ -894,12 +907,17 @@ impl Slot {
 
     /// Listens for the cancellation of the scope that is running, which makes it cooperative.
     pub(crate) fn listen(&self, place: Place) -> Ear {
+        Ear::new(self.listening(place))
+    }
+
+    /// The scopes, for somebody who is to hear of the cancellation of the one that is running.
+    pub(crate) fn listening(&self, place: Place) -> Arc<Scopes> {
         let mut body = lock(&self.body);
         let scopes = self.cooperate(&mut body, place);
         let told = self.receive_now(&mut body);
         drop(body);
         told.wake();
-        Ear::new(scopes)
+        scopes
     }
 
     fn cooperate(&self, body: &mut Body, place: Place) -> Arc<Scopes> {

@@ -16,6 +16,8 @@ use crate::config::{ErrorHandler, ShutdownHandler, SignalAction};
 use crate::error::{How, UnhandledError};
 use crate::handle::Handle;
 use crate::log::Line;
+#[cfg(feature = "metrics")]
+use crate::meter::{Meter, Reading};
 use crate::output::{Origin, Problem, message};
 use crate::run::Run;
 use crate::signals::Signal;
@@ -37,6 +39,8 @@ pub(crate) enum Message {
     Ask(Signal, oneshot::Sender<SignalAction>),
     /// Something of the user's that is to be dropped, here and not on the control thread.
     Drop(Box<dyn Send>),
+    #[cfg(feature = "metrics")]
+    Reading(Reading),
     Stop,
 }
 
@@ -49,6 +53,8 @@ pub(crate) struct Handlers {
 struct Desk {
     run: Arc<Run>,
     handlers: Handlers,
+    #[cfg(feature = "metrics")]
+    meter: Meter,
 }
 
 /// Starts the thread; `run` has a runtime already.
@@ -62,7 +68,12 @@ pub(crate) fn start(
     handlers: Handlers,
 ) -> io::Result<Helper> {
     let dispatch = Dispatch::of_this_thread();
-    let desk = Desk { run, handlers };
+    let desk = Desk {
+        run,
+        handlers,
+        #[cfg(feature = "metrics")]
+        meter: Meter::default(),
+    };
     Helper::start("aiorun-report", move || {
         dispatch.with(|| desk.work(&mut messages));
     })
@@ -102,6 +113,11 @@ impl Desk {
                 let _ = answer.send(self.ask(signal));
             }
             Message::Drop(discarded) => drop(discarded),
+            #[cfg(feature = "metrics")]
+            Message::Reading(reading) => {
+                self.run.take_reading();
+                self.meter.show(&reading);
+            }
             Message::Stop => {}
         }
     }

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     /// The program has said that it is ready.
     Ready,
     Stop(Option<ExitCode>),
+    #[cfg(feature = "tokio-util")]
+    TokenCancelled,
     /// A failure nobody saw, and that stops the program.
     TaskFailed(Origin, Problem),
     CriticalEnded(Origin, Problem),
@@ -139,10 +141,13 @@ pub(crate) struct Run {
     walkers: AtomicUsize,
     /// How far they have come.
     turns: AtomicUsize,
-    /// A signal came before main was started.
+    /// A signal came before main was started, or a token was cancelled.
     early_signal: AtomicBool,
     /// An error came up that nobody was shown: the subscriber leaves out its level.
     unshown: AtomicBool,
+    /// The recorder has not been told what was read last.
+    #[cfg(feature = "metrics")]
+    has_reading: AtomicBool,
     /// Holds the clock of the runtime, where it may be paused.
     pause: Option<Arc<Pause>>,
     /// Failures in the hands of somebody who has not looked yet.
@@ -185,6 +190,8 @@ impl Run {
             turns: AtomicUsize::new(0),
             early_signal: AtomicBool::new(false),
             unshown: AtomicBool::new(false),
+            #[cfg(feature = "metrics")]
+            has_reading: AtomicBool::new(false),
             pause: parts.may_pause.then(Arc::default),
             unread: Mutex::default(),
             failures: Mutex::default(),
@@ -235,6 +242,17 @@ impl Run {
 
     pub(crate) fn has_unshown(&self) -> bool {
         self.unshown.load(Ordering::SeqCst)
+    }
+
+    /// Whether the recorder is ready for another reading: one that is stuck is not sent more and more.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn note_reading(&self) -> bool {
+        !self.has_reading.swap(true, Ordering::SeqCst)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn take_reading(&self) {
+        self.has_reading.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn has_early_signal(&self) -> bool {
@@ -303,6 +321,15 @@ impl Run {
     pub(crate) fn stop(&self, code: Option<ExitCode>) {
         self.stop_asked.store(true, Ordering::SeqCst);
         self.send(Command::Stop(code));
+    }
+
+    /// As [`Run::stop`].
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn stop_by_token(&self) {
+        // Where main has not started it waits for the answer, which is that it is not to.
+        self.note_early_signal();
+        self.stop_asked.store(true, Ordering::SeqCst);
+        self.send(Command::TokenCancelled);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -27,8 +27,12 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use slab::Slab;
+#[cfg(feature = "tokio-util")]
+use tokio_util::sync::CancellationToken;
 
 use crate::sync::{AtomicBool, AtomicU32, Mutex, lock};
+#[cfg(feature = "tokio-util")]
+use crate::token::Source;
 
 /// Where in the code.
 pub(crate) type Place = &'static Location<'static>;
@@ -64,13 +68,15 @@ struct Tree {
 }
 
 /// What a scope knows of itself.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Marks {
     /// It received a cancellation.
     told: bool,
     /// Where it was asked for one first, if that was in code.
     asked: Option<Place>,
     cooperative: bool,
+    #[cfg(feature = "tokio-util")]
+    token: Source,
 }
 
 #[derive(Debug)]
@@ -248,7 +254,9 @@ impl Scopes {
         self.ended.store(true, Release);
         tree.receipts = Receipts::default();
         let listening = tree.listeners().filter_map(|it| it.waker.take()).collect();
-        (tree.caught.is_some(), Wakers(listening))
+        let mut wakers = Wakers(listening);
+        tree.release_tokens(&mut wakers);
+        (tree.caught.is_some(), wakers)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -322,7 +330,7 @@ impl Scopes {
     /// more: every catch that fired was dropped before it yielded.
     pub(crate) fn end_catch(&self, catch: u32) -> (bool, Wakers) {
         // Declared before the lock, and so dropped after it: its waker may be anybody's.
-        let node;
+        let mut node;
         let mut tree = lock(&self.tree);
         match tree.nodes.try_remove(catch as usize) {
             Some(Node::Catch(catch)) => node = catch,
@@ -339,6 +347,7 @@ impl Scopes {
             orphans.for_each(|orphan| orphan.parent = node.parent);
         }
         let mut wakers = Wakers::default();
+        node.marks.release_token(&mut wakers);
         if node.listeners > 0 {
             let id = node.id(catch);
             let bound = tree.listeners().filter(|it| it.scope == id);
@@ -368,12 +377,12 @@ impl Scopes {
         let mut wakers = Wakers::default();
         let mut alive = false;
         let mut claimed = cooperative;
-        tree.root.told = true;
+        tree.root.tell(&mut wakers);
         for (_, node) in &mut tree.nodes {
             match node {
                 Node::Catch(catch) => {
                     alive = true;
-                    catch.marks.told = true;
+                    catch.marks.tell(&mut wakers);
                     claimed |= catch.marks.cooperative;
                     if catch.inside == 0 && !catch.marks.cooperative && !catch.fired {
                         catch.fired = true;
@@ -405,6 +414,37 @@ impl Scopes {
         let mut tree = lock(&self.tree);
         tree.marks(current).cooperate(place);
         current == ROOT
+    }
+
+    /// The token of the scope that is running, unless it is cancelled.
+    ///
+    /// What tells a catch tells the task too. So the task's token does for all until then, and that of a
+    /// catch that is over is the task's, as it is to be.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn source(
+        &self,
+        fresh: impl FnOnce() -> CancellationToken,
+    ) -> Option<CancellationToken> {
+        let current = self.current.load(Relaxed);
+        let mut tree = lock(&self.tree);
+        let scope = if tree.root.told { current } else { ROOT };
+        let marks = tree.marks(scope);
+        (!marks.told).then(|| marks.token.get(fresh))
+    }
+
+    /// Leaves the token of the task, which is about to end, to others; yields it if they were told already.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn leave_token_to(&self, others: &Self) -> Option<Waker> {
+        let token = lock(&self.tree).root.token.take()?;
+        let mut tree = lock(&others.tree);
+        if tree.root.told {
+            return Some(token);
+        }
+        tree.insert(Node::Listener(Listener {
+            scope: ScopeId::ROOT,
+            waker: Some(token),
+        }));
+        None
     }
 
     /// Notes that the task had received a cancellation before it had scopes.
@@ -497,6 +537,12 @@ impl Tree {
         }
     }
 
+    fn release_tokens(&mut self, wakers: &mut Wakers) {
+        self.root.release_token(wakers);
+        self.catches()
+            .for_each(|catch| catch.marks.release_token(wakers));
+    }
+
     fn id(&mut self, index: u32) -> ScopeId {
         self.catch(index)
             .map_or(ScopeId::ROOT, |catch| catch.id(index))
@@ -538,6 +584,21 @@ impl Marks {
     fn cooperate(&mut self, place: Place) {
         self.cooperative = true;
         self.asked.get_or_insert(place);
+    }
+
+    fn tell(&mut self, wakers: &mut Wakers) {
+        self.told = true;
+        self.release_token(wakers);
+    }
+
+    /// Its token is to be cancelled.
+    #[cfg_attr(
+        not(feature = "tokio-util"),
+        expect(unused_variables, clippy::unused_self, reason = "there is no token")
+    )]
+    fn release_token(&mut self, wakers: &mut Wakers) {
+        #[cfg(feature = "tokio-util")]
+        wakers.add(self.token.take());
     }
 }
 

@@ -204,6 +204,7 @@ impl Serialize for StopReason {
         match self {
             Self::Signal(signal) => to.serialize_newtype_variant("StopReason", 0, "signal", signal),
             Self::Stop => to.serialize_str("stop"),
+            Self::TokenCancelled => to.serialize_str("token_cancelled"),
             Self::MainReturned => to.serialize_str("main_returned"),
             Self::MainFailed => to.serialize_str("main_failed"),
             Self::TaskFailed => to.serialize_str("task_failed"),

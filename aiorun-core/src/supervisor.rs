@@ -30,6 +30,8 @@ use crate::spawn::{internal, reserve_in};
 use crate::supervised::{self, Place, Supervised};
 use crate::task::Kind;
 use crate::thread::Helper;
+#[cfg(feature = "tokio-util")]
+use crate::token::StopWhen;
 
 /// Whose the runtime is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +106,7 @@ fn run(
         Ok(runtime) => runtime,
         Err(error) => return launched.fail(RunError::Start(error)),
     };
-    if let Err(error) = launched.settle_on(runtime.handle()) {
+    if let Err(error) = launched.settle_on(runtime.handle(), &builder.options) {
         return launched.fail(error);
     }
     let run = Arc::clone(&launched.run);
@@ -152,7 +154,7 @@ where
         Ok(launched) => launched,
         Err(error) => return Exit::not_started(error),
     };
-    if let Err(error) = launched.settle_on(&runtime) {
+    if let Err(error) = launched.settle_on(&runtime, &builder.options) {
         return launched.fail(error);
     }
     let run = Arc::clone(&launched.run);
@@ -210,6 +212,8 @@ struct Launched {
     messages: Option<UnboundedReceiver<Message>>,
     handlers: Option<Handlers>,
     owner: Owner,
+    #[cfg(feature = "tokio-util")]
+    stop_when: Option<StopWhen>,
 }
 
 impl Launched {
@@ -270,11 +274,21 @@ impl Launched {
             messages: Some(messages),
             handlers: Some(handlers),
             owner,
+            #[cfg(feature = "tokio-util")]
+            stop_when: None,
         })
     }
 
     /// Claims the runtime and starts what needs one.
-    fn settle_on(&mut self, runtime: &runtime::Handle) -> Result<(), RunError> {
+    fn settle_on(
+        &mut self,
+        runtime: &runtime::Handle,
+        #[cfg_attr(
+            not(feature = "tokio-util"),
+            expect(unused_variables, reason = "a token is")
+        )]
+        options: &Options,
+    ) -> Result<(), RunError> {
         let Some(claim) = Claim::new(runtime, &self.run) else {
             return Err(RunError::Config(
                 "this runtime has a supervisor already, and it can have one: spawn the work with \
@@ -286,6 +300,10 @@ impl Launched {
         if let (Some(messages), Some(handlers)) = (self.messages.take(), self.handlers.take()) {
             let reporter = reporter::start(Arc::clone(&self.run), messages, handlers);
             self.reporter = Some(reporter.map_err(RunError::Start)?);
+        }
+        #[cfg(feature = "tokio-util")]
+        if let Some(token) = options.stop_when.clone() {
+            self.stop_when = Some(StopWhen::watch(token, &self.run));
         }
         Ok(())
     }

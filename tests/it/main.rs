@@ -40,6 +40,8 @@ mod shutdown;
 mod stop;
 mod supervise;
 mod task;
+#[cfg(feature = "tokio-util")]
+mod token;
 mod trial;
 mod verdict;
 mod waker;

@@ -17,3 +17,4 @@ mod ledger;
 mod program;
 mod server;
 mod stream;
+mod tokens;

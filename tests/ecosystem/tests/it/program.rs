@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use aiorun::JoinHandle;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// Long enough for a signal to be more than an echo of the one before.
@@ -18,7 +19,9 @@ const AGAIN: Duration = Duration::from_millis(600);
 pub(crate) struct Program {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
-    stderr: JoinHandle<String>,
+    stderr: JoinHandle<()>,
+    /// What was read of its standard error.
+    complaints: watch::Receiver<String>,
     /// What was read of its standard output.
     lines: Vec<String>,
 }
@@ -33,17 +36,19 @@ impl Program {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a program that can be started");
         let stdout = child.stdout.take().expect("its standard output");
-        let mut stderr = child.stderr.take().expect("its standard error");
+        let stderr = child.stderr.take().expect("its standard error");
+        let (tell, complaints) = watch::channel(String::new());
         let stderr = aiorun::spawn(async move {
-            let mut text = String::new();
-            let read = stderr.read_to_string(&mut text).await;
-            read.expect("standard error that can be read");
-            text
+            let mut lines = BufReader::new(stderr).lines();
+            while let Some(line) = lines.next_line().await.expect("a line of text") {
+                tell.send_modify(|text| *text += &format!("{line}\n"));
+            }
         });
         Self {
             child,
             stdout: BufReader::new(stdout).lines(),
             stderr,
+            complaints,
             lines: Vec::new(),
         }
     }
@@ -65,6 +70,14 @@ impl Program {
         panic!("it never said {begin:?}, but {:?}", self.lines);
     }
 
+    /// Waits until its standard error has this somewhere.
+    pub(crate) async fn complains(&mut self, of: &str) {
+        let complaint = self.complaints.wait_for(|text| text.contains(of)).await;
+        complaint
+            .map(drop)
+            .unwrap_or_else(|_| panic!("it never said {of:?}"));
+    }
+
     /// It has not been waited for, so the number is its own.
     fn pid(&self) -> Pid {
         let id = self.child.id().expect("it was not waited for");
@@ -78,12 +91,12 @@ impl Program {
     /// Waits for its end.
     pub(crate) async fn finish(mut self) -> Ended {
         while self.line().await.is_some() {}
-        let stderr = self.stderr.await.expect("standard error was read");
+        self.stderr.await.expect("standard error was read");
         Ended {
             // At last, so that its number is its own until then.
             status: self.child.wait().await.expect("a child"),
             lines: self.lines,
-            stderr,
+            stderr: self.complaints.borrow().clone(),
         }
     }
 
