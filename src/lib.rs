@@ -150,6 +150,11 @@
 //! subscriber was ever set, and without the feature, warnings and errors go to standard error and
 //! the rest is silent. Names and messages are shown with control characters escaped.
 //!
+//! A task, and a blocking job, runs in the span that its spawner was in, so what it logs is told of the request
+//! that it was spawned for, say. One with a [name](fn@task) has a span of its own in that: `task{name="ingest"}`,
+//! of the target `aiorun` and the level INFO. A span is open for as long as a task that was spawned in it lives.
+//! Tasks that were spawned before there was any subscriber have none.
+//!
 //! # Metrics
 //!
 //! With the feature `metrics` the recorder of the crate of that name is told:

@@ -36,6 +36,8 @@ mod scope;
 mod serial;
 mod shield;
 mod signals;
+#[cfg(feature = "tracing")]
+mod span;
 mod spawn;
 mod stderr;
 mod supervised;

@@ -83,6 +83,8 @@ const FORCE: u32 = 1 << 2;
 const REARM: u32 = 1 << 3;
 /// The task is asked where it is suspended.
 const TRACE: u32 = 1 << 4;
+/// It is polled in a span, which is not entered.
+const SPAN: u32 = 1 << 20;
 /// A job, queued or running.
 const BLOCKING: u32 = 1 << CLASS_SHIFT;
 /// No task: a shield in a task that is not ours.
@@ -90,7 +92,7 @@ const BARE_SHIELD: u32 = 2 << CLASS_SHIFT;
 /// What the cancellation of all tasks is meant for: main, and those that the program has spawned.
 const ORDINARY: u32 = 1 << 7;
 /// The flags that a poll has to look into.
-const ATTENTION: u32 = NEW | CANCEL | FORCE | REARM | TRACE;
+const ATTENTION: u32 = NEW | CANCEL | FORCE | REARM | TRACE | SPAN;
 
 /// Shutdown does not cancel it.
 pub(crate) const PROTECTED: u32 = 1 << 8;
@@ -314,6 +316,8 @@ pub(crate) enum Verdict {
     Poll,
     /// As `Poll`, and [`Slot::answer`] where it is suspended.
     Trace,
+    /// As it says when the span is entered.
+    Span,
     Drop,
     /// Neither: it is about to be woken.
     Wait,
@@ -379,11 +383,44 @@ impl Slot {
     /// Looks into the flags at the start of a poll. For the task itself only.
     #[inline(never)]
     pub(crate) fn attend(&self, waker: &Waker) -> Verdict {
-        if self.flags.load(Relaxed) & ATTENTION == NEW && self.begin(waker) {
+        let flags = self.flags.load(Relaxed);
+        if flags & SPAN != 0 {
+            Verdict::Span
+        } else if flags & ATTENTION == NEW && self.begin(waker) {
             Verdict::Poll
         } else {
             self.decide(waker)
         }
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn name(&self) -> Name {
+        lock(&self.body).name.clone()
+    }
+
+    /// Every poll is to be in that span. For the spawner, before the task is handed to tokio.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn keep_span(&self, span: tracing::Span) {
+        let mut body = lock(&self.body);
+        self.scopes(&mut body).keep_span(span);
+        self.flags.fetch_or(SPAN, Release);
+    }
+
+    /// The span, which is about to be entered.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn take_up_span(&self) -> Option<Arc<tracing::Span>> {
+        if self.flags.load(Relaxed) & SPAN == 0 {
+            return None;
+        }
+        let body = lock(&self.body);
+        self.flags.fetch_and(!SPAN, Release);
+        body.scopes.as_ref()?.span()
+    }
+
+    /// It is about to be left, and the next poll is to enter it again.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn put_down_span(&self) {
+        self.flags.fetch_or(SPAN, Release);
     }
 
     /// The first poll of a task that nobody wants anything of. `false` if somebody does after all.
@@ -669,6 +706,8 @@ impl Slot {
             _ => None,
         };
         let ended = scopes.as_ref().map(|scopes| scopes.end());
+        #[cfg(feature = "tracing")]
+        let span = scopes.as_ref().and_then(|scopes| scopes.take_span());
         let id = std::mem::take(&mut body.id);
         self.flags.store(0, Release);
         drop(body);
@@ -681,6 +720,8 @@ impl Slot {
         let caught = matches!(ended, Some((true, _)));
         self.release(flags, outcome, caught);
         drop((waker, name));
+        #[cfg(feature = "tracing")]
+        drop(span);
         #[cfg(feature = "tokio-util")]
         token.into_iter().for_each(wake);
         if let Some((_, told)) = ended {

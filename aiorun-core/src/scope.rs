@@ -65,6 +65,9 @@ struct Tree {
     /// Where a cancellation was last caught.
     caught: Option<Place>,
     receipts: Receipts,
+    /// What the task is polled in.
+    #[cfg(feature = "tracing")]
+    span: Option<Arc<tracing::Span>>,
 }
 
 /// What a scope knows of itself.
@@ -401,6 +404,22 @@ impl Scopes {
     /// Tells all who listen to the root: for scopes that are no task's.
     pub(crate) fn announce(&self) {
         self.receive(true).1.wake();
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn keep_span(&self, span: tracing::Span) {
+        lock(&self.tree).span = Some(Arc::new(span));
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn span(&self) -> Option<Arc<tracing::Span>> {
+        lock(&self.tree).span.clone()
+    }
+
+    /// To be dropped with no lock held: the subscriber is told.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn take_span(&self) -> Option<Arc<tracing::Span>> {
+        lock(&self.tree).span.take()
     }
 
     /// Whether a catch is alive.

@@ -65,6 +65,10 @@ impl<F> Stage<F> {
     fn drop_alive(self: Pin<&mut Self>, slot: &'static Slot) {
         // Whatever happens.
         let _place = Place(slot);
+        #[cfg(feature = "tracing")]
+        let span = slot.take_up_span();
+        #[cfg(feature = "tracing")]
+        let _entered = span.as_deref().map(tracing::Span::enter);
         slot.drops();
         // On this thread; and yet its destructors are not those of a task that is polled.
         slot.enter(thread::number());
@@ -180,6 +184,7 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
             Verdict::Wait => Poll::Pending,
             Verdict::Drop => Poll::Ready(self.cut()),
             Verdict::Trace => self.poll_traced(cx),
+            Verdict::Span => self.poll_in_span(cx),
         }
     }
 
@@ -215,6 +220,28 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
         let (polled, trace) = slot.poll_traced(cx.waker(), |cx| self.as_mut().poll(cx));
         slot.answer(trace);
         polled
+    }
+
+    /// Polls in the span of the task; by `obey`, for the same reason.
+    #[cfg_attr(
+        not(feature = "tracing"),
+        expect(unused_mut, reason = "there are no spans")
+    )]
+    #[cold]
+    fn poll_in_span(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
+        #[cfg(feature = "tracing")]
+        {
+            let slot = self.slot();
+            let span = slot.take_up_span();
+            let _entered = span.as_deref().map(tracing::Span::enter);
+            let polled = self.as_mut().obey(Verdict::Poll, cx);
+            if polled.is_pending() {
+                slot.put_down_span();
+            }
+            polled
+        }
+        #[cfg(not(feature = "tracing"))]
+        self.obey(Verdict::Poll, cx)
     }
 
     /// Drops the future, which is suspended or was never polled.
@@ -299,6 +326,10 @@ impl<F> Job<F> {
         if slot.start_job() == Verdict::Drop {
             return Output::Cancelled;
         }
+        #[cfg(feature = "tracing")]
+        let span = slot.take_up_span();
+        #[cfg(feature = "tracing")]
+        let _entered = span.as_deref().map(tracing::Span::enter);
         let result = {
             let _running = Running::new(slot);
             catch_unwind(AssertUnwindSafe(job))

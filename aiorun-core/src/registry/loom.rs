@@ -273,7 +273,7 @@ impl Task {
                 Verdict::Drop => return End::Dropped,
                 Verdict::Poll if catch.fires() => return End::Caught,
                 Verdict::Poll | Verdict::Wait => {}
-                Verdict::Trace => unreachable!("nobody asks"),
+                Verdict::Trace | Verdict::Span => unreachable!("nobody asks"),
             }
         }
         End::Suspended

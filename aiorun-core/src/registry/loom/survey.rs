@@ -31,7 +31,7 @@ fn settle(task: &Task) -> Option<Verdict> {
         match task.poll() {
             Verdict::Trace => task.slot.answer(trace()),
             Verdict::Drop => return Some(Verdict::Drop),
-            Verdict::Poll | Verdict::Wait => {}
+            Verdict::Poll | Verdict::Wait | Verdict::Span => {}
         }
     }
     None
