@@ -135,12 +135,11 @@ async fn receives(read: impl AsyncFn(&mut Inbox) -> Word) -> Result<(), String> 
         }
     });
     let series = series.check(async |trial| {
-        let word = match trial.output {
-            Some(word) => word,
-            None => {
-                let again = timeout(HOUR, inbox.lock().await.safe()).await;
-                again.expect("a word that arrives as a whole")
-            }
+        let word = if let Some(word) = trial.output {
+            word
+        } else {
+            let again = timeout(HOUR, inbox.lock().await.safe()).await;
+            again.expect("a word that arrives as a whole")
         };
         assert_eq!(std::str::from_utf8(&word), Ok("word"));
     });

@@ -20,17 +20,17 @@ use crate::trial::{FLAVORS, attempt, builder, forever, on_a_runtime, passes, pau
 fn it_is_cancelled_with_the_task_and_the_task_is_told_and_not_dropped() {
     for flavor in FLAVORS {
         let exit = run(&mut builder(flavor), async {
-            let (begin, begun) = oneshot::channel();
+            let (start, started) = oneshot::channel();
             let task = aiorun::spawn(async {
                 let token = token();
                 assert!(!token.is_cancelled());
-                begin.send(()).unwrap();
+                start.send(()).unwrap();
                 token.cancelled().await;
                 assert!(is_cancelled());
                 yield_now().await; // a plain task would be dropped here
                 "cleaned up"
             });
-            begun.await.unwrap();
+            started.await.unwrap();
             task.cancel();
             assert_eq!(task.await.unwrap(), "cleaned up");
             aiorun::stop();
@@ -44,11 +44,11 @@ fn it_is_cancelled_with_the_task_and_the_task_is_told_and_not_dropped() {
 fn it_is_cancelled_when_cancelled_resolves_and_not_before() {
     for flavor in FLAVORS {
         passes(&mut builder(flavor), async {
-            let (begin, begun) = oneshot::channel();
+            let (start, started) = oneshot::channel();
             let (ask, asked) = oneshot::channel();
             let task = aiorun::spawn(async {
                 let (token, mut told) = (token(), cancelled());
-                begin.send(()).unwrap();
+                start.send(()).unwrap();
                 shield(async {
                     asked.await.unwrap();
                     yield_now().await;
@@ -59,7 +59,7 @@ fn it_is_cancelled_when_cancelled_resolves_and_not_before() {
                 told.await;
                 assert!(token.is_cancelled());
             });
-            begun.await.unwrap();
+            started.await.unwrap();
             task.cancel();
             ask.send(()).unwrap();
             task.await.unwrap();
