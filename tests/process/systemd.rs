@@ -74,6 +74,37 @@ pub(crate) fn register(cases: &mut Cases) {
             child.finish().exited(0).complains_not();
         }
     });
+    register_watchdogs(cases);
+    cases.every_flavor(
+        "a_manager_that_does_not_listen_holds_nobody_up",
+        service,
+        |program| {
+            let manager = Manager::deaf();
+            let mut child = manager.start(&program.with(WATCHDOG, "1000"));
+            child.wait_for("READY");
+            child.signal(Signal::TERM);
+            child.finish().exited(0).complains_not();
+            assert!(manager.rest().iter().all(|it| it == FILLING));
+        },
+    );
+    cases.once(
+        "process_number_1_has_another_one_outside",
+        service,
+        |program| {
+            let words = unshare().expect("the case is ignored without it");
+            let manager = Manager::in_no_file();
+            let mut child = manager.start(&program.started_by(words));
+            assert_eq!(manager.next(), "READY=1\nSTATUS=running\n");
+            child.wait_for("READY");
+            child.signal_to(only_child(child.pid()), Signal::TERM);
+            child.finish().exited(0).complains_not();
+            assert_eq!(manager.rest(), shutdown("signal SIGTERM", 2));
+        },
+    );
+    cases.only_if(unshare().is_some());
+}
+
+fn register_watchdogs(cases: &mut Cases) {
     cases.every_flavor("a_watchdog_is_content_to_the_very_end", stuck, |program| {
         let manager = Manager::in_no_file();
         let mut child = manager.start(&program.with(WATCHDOG, "20000"));
@@ -112,33 +143,6 @@ pub(crate) fn register(cases: &mut Cases) {
             assert_eq!(manager.rest()[1..], shutdown("signal SIGTERM", 2));
         },
     );
-    cases.every_flavor(
-        "a_manager_that_does_not_listen_holds_nobody_up",
-        service,
-        |program| {
-            let manager = Manager::deaf();
-            let mut child = manager.start(&program.with(WATCHDOG, "1000"));
-            child.wait_for("READY");
-            child.signal(Signal::TERM);
-            child.finish().exited(0).complains_not();
-            assert!(manager.rest().iter().all(|it| it == FILLING));
-        },
-    );
-    cases.once(
-        "process_number_1_has_another_one_outside",
-        service,
-        |program| {
-            let words = unshare().expect("the case is ignored without it");
-            let manager = Manager::in_no_file();
-            let mut child = manager.start(&program.started_by(words));
-            assert_eq!(manager.next(), "READY=1\nSTATUS=running\n");
-            child.wait_for("READY");
-            child.signal_to(only_child(child.pid()), Signal::TERM);
-            child.finish().exited(0).complains_not();
-            assert_eq!(manager.rest(), shutdown("signal SIGTERM", 2));
-        },
-    );
-    cases.only_if(unshare().is_some());
 }
 
 /// What fills the queue of who does not listen.
