@@ -82,16 +82,17 @@ impl fmt::Display for Listing<'_> {
     }
 }
 
-/// Sorts what is listed by the age of a task. By numbers, of whatever is sorted: each type that std
+/// Sorts what is listed by the age of a task, and main first of those that are as old, for the clock is
+/// coarse and ids are given out by thread. By numbers, of whatever is sorted: each type that std
 /// sorts by itself is six kilobytes of every program.
 pub(crate) fn oldest_first<T>(list: &mut Vec<T>, task: impl Fn(&T) -> &TaskInfo) {
     let ages = list.iter().map(task).zip(0..);
     let ages: BinaryHeap<_> = ages
-        .map(|(task, number)| (Reverse(task.age), task.id, number))
+        .map(|(task, number)| (Reverse(task.age), task.kind != Kind::Main, task.id, number))
         .collect();
     let mut unsorted: Vec<_> = list.drain(..).map(Some).collect();
     let order = ages.into_sorted_vec().into_iter();
-    list.extend(order.filter_map(|(_, _, number): (_, _, usize)| unsorted[number].take()));
+    list.extend(order.filter_map(|(.., number): (_, _, _, usize)| unsorted[number].take()));
 }
 
 /// Tasks that are alike but for their names and ages, oldest first.

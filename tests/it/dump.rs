@@ -352,7 +352,7 @@ fn strays_are_counted_and_their_shields_listed() {
             let [_, section] = &dump.tasks[..] else {
                 panic!("{dump}")
             };
-            assert!(section.shielded.is_some());
+            assert!(section.shielded.is_some(), "{dump}");
             let branches = section.trace.as_ref().unwrap().branches();
             assert_eq!(
                 branches[0].frames.last().unwrap().line,
