@@ -42,6 +42,8 @@ struct Tracer {
     /// From then on copies are only counted: whoever wants to know waits no longer.
     until: Instant,
     taken: Mutex<Taken>,
+    /// Where it was used to wake, which tells where it is suspended if nobody takes a copy.
+    woken: Mutex<Taken>,
 }
 
 /// A [`Waker`] is shared between threads, and so is what it points to.
@@ -52,15 +54,15 @@ const _: () = {
 
 impl Tracer {
     /// Notes the caller.
-    fn note(&self) {
-        let is_full = lock(&self.taken).places.len() == MOST_BRANCHES;
+    fn note_in(&self, taken: &Mutex<Taken>) {
+        let is_full = lock(taken).places.len() == MOST_BRANCHES;
         // Taken without the lock; and a future is not to be told of a problem with its diagnosis.
         let place = if is_full || Instant::now() >= self.until {
             None
         } else {
             catch_unwind(Backtrace::force_capture).ok()
         };
-        let mut taken = lock(&self.taken);
+        let mut taken = lock(taken);
         match place {
             Some(place) => taken.places.push(place),
             None => taken.more += 1,
@@ -85,6 +87,7 @@ impl Traced {
             waker: waker.clone(),
             until,
             taken: Mutex::default(),
+            woken: Mutex::default(),
         });
         let data = Arc::as_ptr(&tracer);
         // SAFETY: The functions of `VTABLE` need a pointer to a `Tracer` that lives, and that any
@@ -100,9 +103,13 @@ impl Traced {
         &self.waker
     }
 
-    /// Where copies were taken. `None` if there was no time to note any of them.
+    /// Where copies were taken; if none were, where it was used to wake, as `yield_now` may do. `None` if
+    /// there was no time to note any of them.
     pub(crate) fn taken(self) -> Option<Taken> {
-        let taken = std::mem::take(&mut *lock(&self.tracer.taken));
+        let mut taken = std::mem::take(&mut *lock(&self.tracer.taken));
+        if taken.count() == 0 {
+            taken = std::mem::take(&mut *lock(&self.tracer.woken));
+        }
         (!taken.places.is_empty() || taken.more == 0).then_some(taken)
     }
 }
@@ -118,7 +125,7 @@ pub(crate) fn own(waker: &Waker) -> &Waker {
 /// Notes that the caller waits, for those who know the task's waker and take no copy.
 pub(crate) fn note(waker: &Waker) {
     if let Some(tracer) = tracer_of(waker) {
-        tracer.note();
+        tracer.note_in(&tracer.taken);
     }
 }
 
@@ -145,7 +152,7 @@ unsafe fn tracer<'a>(data: *const ()) -> &'a Tracer {
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: The waker lives, and its `Tracer` outlives it.
     let tracer = unsafe { tracer(data) };
-    tracer.note();
+    tracer.note_in(&tracer.taken);
     // The new `RawWaker` takes over what this copy owns.
     let waker = ManuallyDrop::new(tracer.waker.clone());
     RawWaker::new(waker.data(), waker.vtable())
@@ -166,8 +173,7 @@ unsafe fn wake(data: *const ()) {
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: The waker lives, and its `Tracer` outlives it.
     let tracer = unsafe { tracer(data) };
-    // Who suspends and is to be polled again at once, as `yield_now` may, takes no copy.
-    tracer.note();
+    tracer.note_in(&tracer.woken);
     tracer.waker.wake_by_ref();
 }
 

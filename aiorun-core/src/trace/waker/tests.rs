@@ -144,6 +144,20 @@ fn to_note_is_enough_for_who_takes_no_copy() {
 }
 
 #[test]
+fn who_wakes_is_noted_where_nobody_takes_a_copy() {
+    let (alarm, waker) = alarm();
+    let woken = |copies: usize| {
+        let taken = traced(&waker, |traced| {
+            (0..3).for_each(|_| traced.wake_by_ref());
+            (0..copies).for_each(|_| drop(traced.clone()));
+        });
+        taken.places.len()
+    };
+    assert_eq!((woken(0), woken(1), woken(2)), (3, 1, 2));
+    assert_eq!(alarm.rings(), 9);
+}
+
+#[test]
 fn threads_may_share_it_for_the_time_of_the_poll() {
     let (alarm, waker) = alarm();
     // A sanitizer does not see how the end of a scope waits for its threads, for it is in std.
