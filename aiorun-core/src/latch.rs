@@ -3,34 +3,42 @@
 //! A channel of std would do, and be fifteen kilobytes of every program: it has three flavours, and
 //! each is compiled for what it carries.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use crate::sync::lock_std as lock;
 
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
-    open: Mutex<bool>,
+    is_open: AtomicBool,
+    /// Held where it is opened, so that nobody looks before and sleeps after that.
+    opening: Mutex<()>,
     opened: Condvar,
 }
 
 impl Latch {
     pub(crate) fn open(&self) {
-        *lock(&self.open) = true;
+        let opening = lock(&self.opening);
+        self.is_open.store(true, Release);
+        drop(opening);
         self.opened.notify_all();
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        *lock(&self.open)
+        self.is_open.load(Acquire)
     }
 
     /// Waits for it to be opened, and says whether it was.
     pub(crate) fn wait(&self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
-        let waited = self
-            .opened
-            .wait_timeout_while(lock(&self.open), left, |open| !*open);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let closed = lock(&self.opening);
+        drop(
+            self.opened
+                .wait_timeout_while(closed, left, |()| !self.is_open()),
+        );
+        self.is_open()
     }
 }
 

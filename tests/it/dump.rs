@@ -37,6 +37,15 @@ async fn all_have_begun() {
     }
 }
 
+/// As [`all_have_begun`], and none is in its first poll any more.
+async fn all_others_are_suspended() {
+    let handle = Handle::current();
+    let is_not = |task: &TaskInfo| task.kind != Kind::Main && task.state != State::Suspended;
+    while handle.tasks().iter().any(is_not) {
+        yield_now().await;
+    }
+}
+
 #[track_caller]
 fn find<'a>(dump: &'a Dump, name: &str) -> &'a TaskInfo {
     let found = dump.tasks.iter().find(|task| task.name() == Some(name));
@@ -740,7 +749,7 @@ fn a_survey_does_not_come_between_a_task_and_its_cancellation() {
                     handle.dump().await
                 });
                 // What is entered in one poll with the request is another matter.
-                all_have_begun().await;
+                all_others_are_suspended().await;
                 for _ in 0..round {
                     yield_now().await;
                 }
