@@ -50,6 +50,8 @@ use crate::output::{Origin, Problem};
 use crate::phase::Phase;
 use crate::run::{Command, Run};
 use crate::scope::{Ear, Place, Places, Receipt, Receipts, Scopes, Wakers, wake};
+#[cfg(feature = "tracing")]
+use crate::span;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, lock, lock_std, try_lock};
 use crate::task::{Id, Kind, Label, State, TaskInfo};
 use crate::thread;
@@ -383,14 +385,18 @@ impl Slot {
     /// Looks into the flags at the start of a poll. For the task itself only.
     #[inline(never)]
     pub(crate) fn attend(&self, waker: &Waker) -> Verdict {
-        let flags = self.flags.load(Relaxed);
-        if flags & SPAN != 0 {
-            Verdict::Span
-        } else if flags & ATTENTION == NEW && self.begin(waker) {
+        if self.flags.load(Relaxed) & ATTENTION == NEW && self.begin(waker) {
             Verdict::Poll
         } else {
             self.decide(waker)
         }
+    }
+
+    /// Whether it is of a task or a job that code of the program has spawned.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn is_spawned(&self) -> bool {
+        let sort = Sort::of(self.flags.load(Relaxed));
+        matches!(sort, Sort::Task(Kind::Async | Kind::Local) | Sort::Job)
     }
 
     #[cfg(feature = "tracing")]
@@ -441,6 +447,10 @@ impl Slot {
     #[cold]
     #[inline(never)]
     fn decide(&self, waker: &Waker) -> Verdict {
+        // Whatever else there is to do is done in the span.
+        if self.flags.load(Relaxed) & SPAN != 0 {
+            return Verdict::Span;
+        }
         // Main's waker may be anybody's: it is cloned, woken and dropped with no lock held.
         let own = trace::waker::own(waker).clone();
         let mut body = lock(&self.body);
@@ -1339,6 +1349,11 @@ impl Registry {
         }
         let (slot, id) = shard.take(self, class_of(flags));
         slot.fill(id, flags | number << SHARD_SHIFT, born, birth);
+        drop(shard);
+        #[cfg(feature = "tracing")]
+        if tracing::dispatcher::has_been_set() {
+            return span::inherit(slot, id);
+        }
         (Some(slot), id)
     }
 

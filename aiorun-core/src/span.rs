@@ -8,20 +8,20 @@
 use tracing::{Span, info_span};
 
 use crate::registry::Slot;
+use crate::task::Id;
 
-/// Gives a task that was just spawned, by the code that calls this, its span.
-#[inline]
-pub(crate) fn inherit(task: Option<&'static Slot>) {
-    if tracing::dispatcher::has_been_set()
-        && let Some(slot) = task
-    {
-        inherit_from_current(slot);
-    }
-}
-
-/// Calls the subscriber, so never for the control thread.
+/// Gives the place of a task that is being spawned its span, by the code that spawns it.
+///
+/// Calls the subscriber, and so not for main, callback and hooks, which the control thread may start.
 #[cold]
 #[inline(never)]
+pub(crate) fn inherit(slot: &'static Slot, id: Id) -> (Option<&'static Slot>, Id) {
+    if slot.is_spawned() {
+        inherit_from_current(slot);
+    }
+    (Some(slot), id)
+}
+
 fn inherit_from_current(slot: &'static Slot) {
     let name = slot.name();
     let own = name.map(|name| info_span!(target: "aiorun", "task", name = &**name));

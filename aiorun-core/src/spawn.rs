@@ -9,8 +9,6 @@ use crate::join::JoinHandle;
 use crate::output::Output;
 use crate::registry::{Birth, PROTECTED, Slot};
 use crate::run::Run;
-#[cfg(feature = "tracing")]
-use crate::span;
 use crate::supervised::{Ending, Fallible, Job, Place, Plain, Supervised};
 use crate::task::{Builder, Id, Kind};
 
@@ -260,8 +258,6 @@ where
     let birth = Birth::plain(Kind::Async, location);
     let runtime = run.runtime();
     let (slot, id) = reserve_in(run, parent, &birth);
-    #[cfg(feature = "tracing")]
-    span::inherit(slot);
     let origin = birth.origin(id);
     match (runtime, slot.map(Place::new)) {
         (Some(runtime), Some(place)) => {
@@ -311,16 +307,13 @@ where
 #[track_caller]
 fn place(birth: &Birth) -> (Option<&'static Slot>, Id) {
     // The many spawns by tasks take no look at the runtime. A job may run one of its own.
-    let placed = match current::slot() {
+    match current::slot() {
         Some(parent) if !parent.is_blocking() => {
             let registry = parent.registry();
             registry.admit(registry.epoch(), Some(parent), birth)
         }
         parent => place_anywhere(parent, birth),
-    };
-    #[cfg(feature = "tracing")]
-    span::inherit(placed.0);
-    placed
+    }
 }
 
 #[inline(never)]
