@@ -41,7 +41,10 @@ impl Program {
         let stderr = aiorun::spawn(async move {
             let mut lines = BufReader::new(stderr).lines();
             while let Some(line) = lines.next_line().await.expect("a line of text") {
-                tell.send_modify(|text| *text += &format!("{line}\n"));
+                tell.send_modify(|text| {
+                    text.push_str(&line);
+                    text.push('\n');
+                });
             }
         });
         Self {
@@ -73,9 +76,7 @@ impl Program {
     /// Waits until its standard error has this somewhere.
     pub(crate) async fn complains(&mut self, of: &str) {
         let complaint = self.complaints.wait_for(|text| text.contains(of)).await;
-        complaint
-            .map(drop)
-            .unwrap_or_else(|_| panic!("it never said {of:?}"));
+        assert!(complaint.is_ok(), "it never said {of:?}");
     }
 
     /// It has not been waited for, so the number is its own.
