@@ -33,8 +33,13 @@ use crate::scope::{Scopes, wake};
 /// }
 ///
 /// let exit = aiorun::run(async {
-///     let pump = aiorun::spawn(async { pump(aiorun::token()).await });
-///     tokio::task::yield_now().await;
+///     let (begin, begun) = tokio::sync::oneshot::channel();
+///     let pump = aiorun::spawn(async {
+///         let token = aiorun::token();
+///         begin.send(()).unwrap();
+///         pump(token).await
+///     });
+///     begun.await.unwrap();
 ///     pump.cancel();
 ///     println!("{} turns", pump.await.unwrap());
 ///     aiorun::stop();
