@@ -51,3 +51,30 @@ impl Drop for Opens {
         self.0.open();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_when_it_opens_and_not_before() {
+        let latch = Arc::new(Latch::default());
+        assert!(!latch.wait(Instant::now()));
+        assert!(!latch.is_open());
+        let (say, said) = mpsc::channel();
+        let waiting = Arc::clone(&latch);
+        std::thread::spawn(move || {
+            say.send(false).unwrap();
+            let hour = Duration::from_secs(60 * 60);
+            say.send(waiting.wait(Instant::now() + hour)).unwrap();
+        });
+        let soon = Duration::from_secs(60);
+        assert_eq!(said.recv_timeout(soon), Ok(false));
+        drop(Opens(Arc::clone(&latch)));
+        assert_eq!(said.recv_timeout(soon), Ok(true));
+        assert!(latch.is_open() && latch.wait(Instant::now()));
+    }
+}
