@@ -40,6 +40,8 @@ mod shutdown;
 mod stop;
 mod supervise;
 mod task;
+#[expect(unreachable_pub, reason = "another package has it too")]
+mod text;
 #[cfg(feature = "tokio-util")]
 mod token;
 mod trial;

@@ -8,15 +8,14 @@ use std::sync::Arc;
 
 use aiorun::{Exit, Handle, JoinHandle, Phase, cancelled};
 use axum::http::uri::PathAndQuery;
-use bytes::{Buf as _, BufMut as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::UnaryService;
 use tonic::transport::server::TcpIncoming;
 
+use crate::text::Text;
 use crate::trial::{FLAVORS, Log, builder, give_way, reach, run};
 
 /// The form of axum's documentation. The server may call it in a task of its own.
@@ -287,45 +286,6 @@ fn hyper_in_a_task() {
 }
 
 // --- tonic ---------------------------------------------------------------------------------------
-
-/// Messages that are texts, so that no compiler for them is needed.
-#[derive(Default)]
-struct Text;
-
-impl Codec for Text {
-    type Encode = String;
-    type Decode = String;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Text {
-    type Item = String;
-    type Error = Status;
-
-    fn encode(&mut self, item: String, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(item.as_bytes());
-        Ok(())
-    }
-}
-
-impl Decoder for Text {
-    type Item = String;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<String>, Status> {
-        let bytes = buffer.copy_to_bytes(buffer.remaining());
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-    }
-}
 
 impl UnaryService<String> for Service {
     type Response = String;

@@ -3,6 +3,8 @@
 //! Each of these programs is meant to be copied; what they have from here is only what the tests need.
 
 pub mod ledger;
+#[path = "../../it/text.rs"]
+pub mod text;
 
 use std::io;
 use std::sync::Arc;

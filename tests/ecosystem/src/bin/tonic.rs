@@ -11,10 +11,9 @@ use std::task::Poll;
 
 use axum::Router;
 use axum::routing::post;
-use bytes::{Buf as _, BufMut as _};
 use ecosystem::Work;
+use ecosystem::text::Text;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -82,44 +81,5 @@ impl ServerStreamingService<String> for Spell {
             Poll::Ready(None)
         });
         ready(Ok(Response::new(words.chain(last).boxed())))
-    }
-}
-
-/// Messages that are texts.
-#[derive(Default)]
-struct Text;
-
-impl Codec for Text {
-    type Encode = String;
-    type Decode = String;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Text {
-    type Item = String;
-    type Error = Status;
-
-    fn encode(&mut self, item: String, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(item.as_bytes());
-        Ok(())
-    }
-}
-
-impl Decoder for Text {
-    type Item = String;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<String>, Status> {
-        let bytes = buffer.copy_to_bytes(buffer.remaining());
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
