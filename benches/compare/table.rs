@@ -132,6 +132,14 @@ const ROW: Row = Row {
     limits: &[],
 };
 
+/// A row of the time that a program takes to end.
+const EXIT: Row = Row {
+    per: "",
+    how: How::Exit,
+    workload: "serve",
+    ..ROW
+};
+
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "spawn",
@@ -382,9 +390,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "exit 1",
         title: "From SIGTERM to the end of the process, 1 task",
-        per: "",
-        how: How::Exit,
-        workload: "serve",
         count: 1,
         slow: 1,
         limits: &[
@@ -393,24 +398,18 @@ pub(crate) const ROWS: &[Row] = &[
             ("ct", Times(PYTHON, 1.0 / 15.0)),
             ("ct", Times(UVLOOP, 1.0 / 15.0)),
         ],
-        ..ROW
+        ..EXIT
     },
     Row {
         id: "exit 1k",
         title: "From SIGTERM to the end of the process, 1k tasks",
-        per: "",
-        how: How::Exit,
-        workload: "serve",
         count: 1_000,
         slow: 1_000,
-        ..ROW
+        ..EXIT
     },
     Row {
         id: "exit 100k",
         title: "From SIGTERM to the end of the process, 100k tasks",
-        per: "",
-        how: How::Exit,
-        workload: "serve",
         count: 100_000,
         slow: 100_000,
         limits: &[
@@ -419,6 +418,6 @@ pub(crate) const ROWS: &[Row] = &[
             ("ct", Times(PYTHON, 1.0 / 15.0)),
             ("ct", Times(UVLOOP, 1.0 / 15.0)),
         ],
-        ..ROW
+        ..EXIT
     },
 ];
