@@ -118,8 +118,8 @@ struct Control {
     may_leave: bool,
     runtime_closed: bool,
     next_line: Option<Instant>,
-    #[cfg(feature = "metrics")]
-    next_reading: Instant,
+    /// When the recorder of `metrics` is told the next time. `None` without the feature.
+    next_reading: Option<Instant>,
     /// Who sent the signal that stops the program.
     sender: Option<i64>,
     /// When to look again how far those that were cancelled have been woken, and how far that was.
@@ -194,11 +194,13 @@ impl ControlThread {
     ///
     /// When there is no thread, no descriptor or no handler to be had.
     pub(crate) fn start(setup: Setup) -> io::Result<Self> {
-        let held_back = HeldBack::new(setup.signals.iter().copied().chain(setup.dump_signal));
-        // Here, so that the caller need not wait for the thread. tokio says some of what can be
-        // missing by panics.
-        let started = catch_unwind(AssertUnwindSafe(|| Control::start(setup)));
-        drop(held_back);
+        let signals = setup.signals.iter().copied().chain(setup.dump_signal);
+        let started = {
+            let _held_back = HeldBack::new(signals);
+            // Here, so that the caller need not wait for the thread. tokio says some of what can be
+            // missing by panics.
+            catch_unwind(AssertUnwindSafe(|| Control::start(setup)))
+        };
         let (runtime, control) =
             started.unwrap_or_else(|payload| Err(io::Error::other(message(&*payload))))?;
         let thread = thread::Builder::new()
@@ -300,7 +302,9 @@ impl Control {
             runtime_closed: false,
             next_line: None,
             #[cfg(feature = "metrics")]
-            next_reading: Instant::now() + meter::EVERY,
+            next_reading: Some(Instant::now() + meter::EVERY),
+            #[cfg(not(feature = "metrics"))]
+            next_reading: None,
             sender: None,
             waking: None,
             shields: Vec::new(),
@@ -382,7 +386,6 @@ impl Control {
         let waking = self.waking.map(|(at, _)| at);
         let surveys = self.surveys.next_time();
         let manager = self.manager.as_ref().and_then(Manager::next_time);
-        let reading = self.next_reading();
         let times = [
             deadline,
             asking,
@@ -390,7 +393,7 @@ impl Control {
             surveys,
             manager,
             self.next_line,
-            reading,
+            self.next_reading,
         ];
         times.into_iter().flatten().min()
     }
@@ -398,6 +401,7 @@ impl Control {
     /// Does what is due.
     fn check_time(&mut self) {
         let now = Instant::now();
+        #[cfg(feature = "metrics")]
         self.read_if_due(now);
         if self
             .asking
@@ -568,6 +572,18 @@ impl Control {
         }
     }
 
+    /// Reads what the recorder of `metrics` is told.
+    #[cfg(feature = "metrics")]
+    fn read_if_due(&mut self, now: Instant) {
+        if self.next_reading.is_some_and(|at| at <= now) {
+            self.next_reading = Some(now + meter::EVERY);
+            if self.run.note_reading() {
+                let reading = Reading::now(self.run.registry.tally());
+                self.run.say(Message::Reading(reading));
+            }
+        }
+    }
+
     /// Who stops is no longer ready.
     fn ready(&mut self) {
         if self.step() == Step::Run
@@ -614,7 +630,7 @@ impl Control {
                 main_returned: false,
             });
         }
-        if self.run.has_early_signal() {
+        if self.run.has_early_stop() {
             self.go = Some(go);
         }
     }
@@ -637,7 +653,7 @@ impl Control {
 
     fn signal(&mut self, received: Received) {
         if !self.started {
-            self.run.note_early_signal();
+            self.run.note_early_stop();
         }
         if !self.started || self.asking.is_some() {
             self.waiting.push_back(received);
@@ -1104,38 +1120,6 @@ impl Control {
             printer: self.surveys.into_printer(),
         }
     }
-}
-
-/// What the recorder of `metrics` is told.
-#[cfg(feature = "metrics")]
-impl Control {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "there is none without the feature"
-    )]
-    fn next_reading(&self) -> Option<Instant> {
-        Some(self.next_reading)
-    }
-
-    fn read_if_due(&mut self, now: Instant) {
-        if self.next_reading <= now {
-            self.next_reading = now + meter::EVERY;
-            if self.run.note_reading() {
-                let reading = Reading::now(self.run.registry.tally());
-                self.run.say(Message::Reading(reading));
-            }
-        }
-    }
-}
-
-#[cfg(not(feature = "metrics"))]
-#[expect(clippy::unused_self, reason = "nobody is told anything")]
-impl Control {
-    fn next_reading(&self) -> Option<Instant> {
-        None
-    }
-
-    fn read_if_due(&self, _now: Instant) {}
 }
 
 impl Blame {

@@ -233,6 +233,18 @@ impl Birth {
         self.flags & PROTECTED != 0
     }
 
+    /// Whether it is that of a task or a job which code of the program spawns.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn is_spawned(&self) -> bool {
+        let sort = Sort::of(self.flags);
+        matches!(sort, Sort::Task(Kind::Async | Kind::Local) | Sort::Job)
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref().map(|name| &**name)
+    }
+
     pub(crate) fn origin(self, id: Id) -> Origin {
         Origin {
             id,
@@ -265,13 +277,10 @@ fn late_flags(gate: u64, epoch: u64, parent: Option<&Slot>, flags: u32) -> Optio
     }
     let late = match parent {
         _ if phase < Phase::Cancelling => 0,
-        Some(parent) if parent.is_untold() && flags & PROTECTED == 0 => {
-            if flags & BLOCKING == 0 {
-                CANCEL | REQUESTED
-            } else {
-                0
-            }
-        }
+        Some(parent) if parent.is_untold() && flags & PROTECTED == 0 => match flags & BLOCKING {
+            0 => CANCEL | REQUESTED,
+            _ => 0,
+        },
         _ => LATE,
     };
     Some(flags | late)
@@ -392,18 +401,6 @@ impl Slot {
         }
     }
 
-    /// Whether it is of a task or a job that code of the program has spawned.
-    #[cfg(feature = "tracing")]
-    pub(crate) fn is_spawned(&self) -> bool {
-        let sort = Sort::of(self.flags.load(Relaxed));
-        matches!(sort, Sort::Task(Kind::Async | Kind::Local) | Sort::Job)
-    }
-
-    #[cfg(feature = "tracing")]
-    pub(crate) fn name(&self) -> Name {
-        lock(&self.body).name.clone()
-    }
-
     /// Every poll is to be in that span. For the spawner, before the task is handed to tokio.
     #[cfg(feature = "tracing")]
     pub(crate) fn keep_span(&self, span: tracing::Span) {
@@ -423,8 +420,7 @@ impl Slot {
         body.scopes.as_ref()?.span()
     }
 
-    /// It is about to be left, and the next poll is to enter it again.
-    #[cfg(feature = "tracing")]
+    /// It is left, and the next poll is to enter it again.
     pub(crate) fn put_down_span(&self) {
         self.flags.fetch_or(SPAN, Release);
     }
@@ -680,13 +676,7 @@ impl Slot {
         body.id = 0;
         self.flags.store(0, Release);
         drop(body);
-        let mut shard = lock(&self.shard_of(flags).state);
-        shard.free.push(self);
-        shard.ended[outcome as usize] += 1;
-        shard.awaited[TASK] -= 1;
-        let quiet = shard.awaited[TASK] == 0;
-        drop(shard);
-        self.registry.note_end(flags, quiet);
+        self.release(flags, outcome, false);
         drop(waker);
     }
 
@@ -739,6 +729,12 @@ impl Slot {
         }
     }
 
+    /// Counts the end, and has the slot back.
+    #[expect(
+        clippy::inline_always,
+        reason = "of an ordinary task nearly all of it is known before"
+    )]
+    #[inline(always)]
     fn release(&'static self, flags: u32, outcome: Outcome, caught: bool) {
         let class = class_of(flags);
         let given_up = flags & GIVEN_UP != 0;
@@ -1352,7 +1348,7 @@ impl Registry {
         drop(shard);
         #[cfg(feature = "tracing")]
         if tracing::dispatcher::has_been_set() {
-            return span::inherit(slot, id);
+            return span::inherit(slot, id, birth);
         }
         (Some(slot), id)
     }

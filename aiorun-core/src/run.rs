@@ -141,8 +141,8 @@ pub(crate) struct Run {
     walkers: AtomicUsize,
     /// How far they have come.
     turns: AtomicUsize,
-    /// A signal came before main was started, or a token was cancelled.
-    early_signal: AtomicBool,
+    /// A signal came before main was started, or a token was cancelled: main is to ask whether it may start.
+    early_stop: AtomicBool,
     /// An error came up that nobody was shown: the subscriber leaves out its level.
     unshown: AtomicBool,
     /// The recorder has not been told what was read last.
@@ -188,7 +188,7 @@ impl Run {
             stop_asked: AtomicBool::new(false),
             walkers: AtomicUsize::new(0),
             turns: AtomicUsize::new(0),
-            early_signal: AtomicBool::new(false),
+            early_stop: AtomicBool::new(false),
             unshown: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
             has_reading: AtomicBool::new(false),
@@ -232,8 +232,8 @@ impl Run {
         }
     }
 
-    pub(crate) fn note_early_signal(&self) {
-        self.early_signal.store(true, Ordering::SeqCst);
+    pub(crate) fn note_early_stop(&self) {
+        self.early_stop.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn note_unshown(&self) {
@@ -255,8 +255,8 @@ impl Run {
         self.has_reading.store(false, Ordering::SeqCst);
     }
 
-    pub(crate) fn has_early_signal(&self) -> bool {
-        self.early_signal.load(Ordering::SeqCst)
+    pub(crate) fn has_early_stop(&self) -> bool {
+        self.early_stop.load(Ordering::SeqCst)
     }
 
     pub(crate) fn runtime(&self) -> Option<runtime::Handle> {
@@ -327,7 +327,7 @@ impl Run {
     #[cfg(feature = "tokio-util")]
     pub(crate) fn stop_by_token(&self) {
         // Where main has not started it waits for the answer, which is that it is not to.
-        self.note_early_signal();
+        self.note_early_stop();
         self.stop_asked.store(true, Ordering::SeqCst);
         self.send(Command::TokenCancelled);
     }

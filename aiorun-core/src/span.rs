@@ -7,7 +7,7 @@
 
 use tracing::{Span, info_span};
 
-use crate::registry::Slot;
+use crate::registry::{Birth, Slot};
 use crate::task::Id;
 
 /// Gives the place of a task that is being spawned its span, by the code that spawns it.
@@ -15,20 +15,17 @@ use crate::task::Id;
 /// Calls the subscriber, and so not for main, callback and hooks, which the control thread may start.
 #[cold]
 #[inline(never)]
-pub(crate) fn inherit(slot: &'static Slot, id: Id) -> (Option<&'static Slot>, Id) {
-    if slot.is_spawned() {
-        inherit_from_current(slot);
+pub(crate) fn inherit(slot: &'static Slot, id: Id, birth: &Birth) -> (Option<&'static Slot>, Id) {
+    if birth.is_spawned() {
+        let own = birth
+            .name()
+            .map(|name| info_span!(target: "aiorun", "task", name));
+        // One that the subscriber leaves out does not hide the spawner's.
+        let own = own.filter(|own| !own.is_disabled());
+        let span = own.unwrap_or_else(Span::current);
+        if !span.is_none() {
+            slot.keep_span(span);
+        }
     }
     (Some(slot), id)
-}
-
-fn inherit_from_current(slot: &'static Slot) {
-    let name = slot.name();
-    let own = name.map(|name| info_span!(target: "aiorun", "task", name = &**name));
-    // One that the subscriber leaves out does not hide the spawner's.
-    let own = own.filter(|own| !own.is_disabled());
-    let span = own.unwrap_or_else(Span::current);
-    if !span.is_none() {
-        slot.keep_span(span);
-    }
 }

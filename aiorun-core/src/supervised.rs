@@ -65,18 +65,16 @@ impl<F> Stage<F> {
     fn drop_alive(self: Pin<&mut Self>, slot: &'static Slot) {
         // Whatever happens.
         let _place = Place(slot);
-        #[cfg(feature = "tracing")]
-        let span = slot.take_up_span();
-        #[cfg(feature = "tracing")]
-        let _entered = span.as_deref().map(tracing::Span::enter);
-        slot.drops();
-        // On this thread; and yet its destructors are not those of a task that is polled.
-        slot.enter(thread::number());
-        if let Err(payload) = self.discard() {
-            slot.settle(Outcome::Panicked);
-            report(slot, &*payload);
-        }
-        slot.leave();
+        in_span(slot, || {
+            slot.drops();
+            // On this thread; and yet its destructors are not those of a task that is polled.
+            slot.enter(thread::number());
+            if let Err(payload) = self.discard() {
+                slot.settle(Outcome::Panicked);
+                report(slot, &*payload);
+            }
+            slot.leave();
+        });
     }
 
     /// Drops the future.
@@ -223,25 +221,14 @@ impl<F: Future, E: Ending<F::Output>> Supervised<F, E> {
     }
 
     /// Polls in the span of the task; by `obey`, for the same reason.
-    #[cfg_attr(
-        not(feature = "tracing"),
-        expect(unused_mut, reason = "there are no spans")
-    )]
     #[cold]
-    fn poll_in_span(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
-        #[cfg(feature = "tracing")]
-        {
-            let slot = self.slot();
-            let span = slot.take_up_span();
-            let _entered = span.as_deref().map(tracing::Span::enter);
-            let polled = self.as_mut().obey(Verdict::Poll, cx);
-            if polled.is_pending() {
-                slot.put_down_span();
-            }
-            polled
+    fn poll_in_span(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output<F::Output>> {
+        let slot = self.slot();
+        let polled = in_span(slot, || self.obey(Verdict::Poll, cx));
+        if polled.is_pending() {
+            slot.put_down_span();
         }
-        #[cfg(not(feature = "tracing"))]
-        self.obey(Verdict::Poll, cx)
+        polled
     }
 
     /// Drops the future, which is suspended or was never polled.
@@ -273,6 +260,19 @@ impl<F, E> Supervised<F, E> {
         let slot = self.stage.slot();
         slot.expect("a task is not polled after its end")
     }
+}
+
+/// Does something in the span of the task, if it has one that is not entered.
+#[cfg_attr(
+    not(feature = "tracing"),
+    expect(unused_variables, reason = "there are no spans")
+)]
+fn in_span<T>(slot: &'static Slot, work: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "tracing")]
+    if let Some(span) = slot.take_up_span() {
+        return span.in_scope(work);
+    }
+    work()
 }
 
 #[cold]
@@ -326,18 +326,16 @@ impl<F> Job<F> {
         if slot.start_job() == Verdict::Drop {
             return Output::Cancelled;
         }
-        #[cfg(feature = "tracing")]
-        let span = slot.take_up_span();
-        #[cfg(feature = "tracing")]
-        let _entered = span.as_deref().map(tracing::Span::enter);
-        let result = {
-            let _running = Running::new(slot);
-            catch_unwind(AssertUnwindSafe(job))
-        };
-        match result {
-            Ok(value) => E::returned(value, place),
-            Err(payload) => panicked::<_, E>(payload, place),
-        }
+        in_span(slot, || {
+            let result = {
+                let _running = Running::new(slot);
+                catch_unwind(AssertUnwindSafe(job))
+            };
+            match result {
+                Ok(value) => E::returned(value, place),
+                Err(payload) => panicked::<_, E>(payload, place),
+            }
+        })
     }
 }
 

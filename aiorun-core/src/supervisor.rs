@@ -173,7 +173,7 @@ where
 async fn may_start(run: &Run) -> bool {
     let (go, answer) = oneshot::channel();
     run.send(Command::Started(go));
-    if run.has_early_signal() {
+    if run.has_early_stop() {
         answer.await.unwrap_or(false)
     } else {
         true

@@ -405,11 +405,10 @@ impl Builder {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        spawn::asynchronous(self.birth(Kind::Async, Location::caller()), future)
+        self.spawn_from(Location::caller(), future)
     }
 
     /// As [`Builder::spawn`], from the place of somebody who is not the caller.
-    #[cfg(feature = "hyper")]
     #[track_caller]
     pub(crate) fn spawn_from<F>(
         self,

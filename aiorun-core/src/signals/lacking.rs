@@ -15,10 +15,6 @@ impl HeldBack {
     }
 }
 
-impl Drop for HeldBack {
-    fn drop(&mut self) {}
-}
-
 /// Leaves the process.
 pub(crate) fn leave(code: u8) -> ! {
     std::process::exit(i32::from(code))

@@ -54,7 +54,8 @@ impl Signals {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use rustix::process::{Signal as Real, getpid, kill_process};
+    use nix::sys::signal::{Signal as Real, kill};
+    use nix::unistd::Pid;
 
     use crate::signals::Signal;
     use crate::{Builder, StopReason};
@@ -63,7 +64,7 @@ mod tests {
     fn ctrl_c_stops_the_program_and_is_not_lost_in_a_second_run() {
         for _ in 0..2 {
             let exit = Builder::new().run(async {
-                kill_process(getpid(), Real::INT).unwrap();
+                kill(Pid::this(), Real::SIGINT).unwrap();
                 std::future::pending::<()>().await;
             });
             assert_eq!(exit.reason, StopReason::Signal(Signal::INT));
