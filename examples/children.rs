@@ -17,17 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[aiorun::main]
 async fn main() -> io::Result<()> {
-    start("store", "trap '' TERM; sleep 1000 & echo with $!; wait")?;
-    start(
-        "front",
-        "trap 'echo bye; exit' TERM; sleep 1000 & echo with $!; wait",
-    )
+    // Each has a process of its own, that tells its number when a signal finds it as it will be.
+    const WORK: &str = "sh -c 'echo the $0 works in process $$; exec sleep 1000' $0 & wait";
+    start("store", &format!("trap '' TERM; {WORK}"))?;
+    start("front", &format!("trap 'echo bye; exit' TERM; {WORK}"))
 }
 
 /// Whoever starts a child says right there how to stop it.
 fn start(name: &'static str, script: &str) -> io::Result<()> {
     let mut child = Command::new("sh")
-        .args(["-c", script])
+        .args(["-c", script, name])
         // In a group of its own: Ctrl-C in a terminal is for all processes of a group, and would
         // reach it before its turn; and a signal to the group reaches what the child has started.
         .process_group(0)

@@ -268,14 +268,10 @@ fn children() {
         child.wait_for_lines(4);
         child
     };
-    let processes = |ended: &Ended| {
-        let numbers = |text: &'static str| {
-            let lines = ended.lines.iter();
-            lines.filter_map(move |line| line.text.split_once(text)?.1.parse().ok())
-        };
-        let processes: Vec<u32> = numbers(" is process ").chain(numbers("with ")).collect();
-        assert_eq!(processes.len(), 4, "{ended:?}");
-        processes
+    let number = |ended: &Ended, text: &str| -> u32 {
+        let mut lines = ended.lines.iter();
+        let number = lines.find_map(|line| line.text.strip_prefix(text)?.parse().ok());
+        number.unwrap_or_else(|| panic!("{text:?} and a number are not in {ended:?}"))
     };
     let mut child = start();
     child.signal(Signal::INT);
@@ -286,23 +282,33 @@ fn children() {
         "the store does not listen",
         "the store has ended",
     ]);
-    processes(&ended).into_iter().for_each(is_gone);
+    for process in [
+        "the store is process ",
+        "the store works in process ",
+        "the front is process ",
+        "the front works in process ",
+    ] {
+        is_gone(number(&ended, process));
+    }
     // The program needs them both.
     let mut child = start();
-    let line = child.wait_for("the front is process ");
-    let number = line.rsplit(' ').next().and_then(|it| it.parse().ok());
-    let front = number.and_then(Pid::from_raw).expect("a number");
+    let process = |text| {
+        let line = child.wait_for(text);
+        let number = line.rsplit(' ').next().and_then(|it| it.parse().ok());
+        number.and_then(Pid::from_raw).expect("a number")
+    };
+    let (front, left) = (
+        process("the front is process "),
+        process("the front works in process "),
+    );
     child.signal_to(front, Signal::KILL);
+    // Nobody stops what is left of a child that was killed.
+    child.signal_to(left, Signal::KILL);
     let ended = child.finish();
     ended.exited(1).says_once("the front has ended by itself");
     ended.in_order(&["the store does not listen", "the store has ended"]);
-    let [store, _, with_store, with_front] = processes(&ended)[..] else {
-        unreachable!("there are four")
-    };
-    [store, with_store].into_iter().for_each(is_gone);
-    // Nobody stops what is left of a child that was killed.
-    let left = Pid::from_raw(with_front.cast_signed()).expect("a number");
-    rustix::process::kill_process(left, Signal::KILL).expect("it is there");
+    is_gone(number(&ended, "the store is process "));
+    is_gone(number(&ended, "the store works in process "));
 }
 
 /// Waits for the end of a process that a signal was sent to. Its parent is gone, and nobody may have
