@@ -420,10 +420,12 @@ impl Control {
                 self.survey_for(Client::Log);
             }
         }
-        if let Some(manager) = &mut self.manager
-            && manager.check_time(now)
-        {
-            self.notify();
+        if let Some(manager) = &mut self.manager {
+            if manager.check_time(now) {
+                self.notify();
+            } else {
+                self.say_trouble();
+            }
         }
         let deadline = lock(&self.run.machine).deadline();
         if deadline.is_some_and(|at| at <= self.run.started.elapsed()) && self.has_had_time() {
@@ -839,6 +841,14 @@ impl Control {
             self.run.time_left(Whose::Nobody).unwrap_or(Duration::MAX)
         });
         manager.tell(&status, left);
+        self.say_trouble();
+    }
+
+    /// Says, once, that the service manager cannot be told anything.
+    fn say_trouble(&mut self) {
+        if let Some(trouble) = self.manager.as_mut().and_then(Manager::trouble) {
+            self.say(Line::Manager(trouble));
+        }
     }
 
     fn announce(&mut self) {

@@ -69,6 +69,8 @@ pub(crate) enum Line {
     LeftoverHook {
         name: String,
     },
+    /// Why the service manager hears nothing.
+    Manager(String),
     Failure(UnhandledError),
     Handler {
         which: &'static str,
@@ -144,7 +146,8 @@ impl Line {
             | Self::Repeated { .. }
             | Self::Refused(_)
             | Self::Abandoned(_)
-            | Self::LeftoverHook { .. } => Some("warning"),
+            | Self::LeftoverHook { .. }
+            | Self::Manager(_) => Some("warning"),
             Self::Hook(hook) if hook.is_success() => None,
             Self::Hook(_) | Self::Failure(_) | Self::Handler { .. } => Some("error"),
             _ => None,
@@ -181,7 +184,8 @@ impl Line {
             | Self::StillWaiting { .. }
             | Self::Refused(_)
             | Self::Abandoned(_)
-            | Self::LeftoverHook { .. } => warn!(target: "aiorun", "{self}"),
+            | Self::LeftoverHook { .. }
+            | Self::Manager(_) => warn!(target: "aiorun", "{self}"),
             Self::WaitingAt(_) => debug!(target: "aiorun", "{self}"),
             Self::Hook(hook) if hook.is_success() => debug!(target: "aiorun", "{self}"),
             Self::Hook(_) | Self::Handler { .. } => error!(target: "aiorun", "{self}"),
@@ -254,6 +258,7 @@ impl fmt::Display for Line {
                 let name = Printable(name);
                 write!(f, "exit hook `{name}` did not run")
             }
+            Self::Manager(trouble) => f.write_str(trouble),
             Self::Failure(failure) => failure.fmt(f),
             Self::Handler { which, message } => {
                 write!(f, "the {which} panicked: {}", PrintableLines(message))

@@ -68,12 +68,28 @@ pub(crate) fn register(cases: &mut Cases) {
         // Not by a watchdog alone either.
         let program = program.with(WATCHDOG, "1000");
         assert_eq!(sockets(&program.start()), 0);
-        for nobody in ["", "vsock:2:1", "/nobody/is/there"] {
-            let mut child = program.with(SOCKET, nobody).start_ready();
-            child.signal(Signal::TERM);
-            child.finish().exited(0).complains_not();
-        }
+        let mut child = program.with(SOCKET, "").start_ready();
+        child.signal(Signal::TERM);
+        child.finish().exited(0).complains_not();
     });
+    cases.every_flavor(
+        "a_socket_that_cannot_be_used_is_named_once",
+        service,
+        |program| {
+            for (name, problem) in [
+                ("vsock:2:1", "neither a path"),
+                ("/nobody/is/there", "No such file or directory"),
+                ("@aiorun-nobody-is-there", "Connection refused"),
+            ] {
+                let mut child = program.with(SOCKET, name).start_ready();
+                child.signal(Signal::TERM);
+                let ended = child.finish();
+                let named = format!("NOTIFY_SOCKET is `{name}`: ");
+                ended.exited(0).says_once("NOTIFY_SOCKET");
+                ended.says_in_a_line(&["aiorun: warning: ", &named, problem, "unset the variable"]);
+            }
+        },
+    );
     register_watchdogs(cases);
     cases.every_flavor(
         "a_manager_that_does_not_listen_holds_nobody_up",

@@ -23,6 +23,10 @@ impl Manager {
         match *self {}
     }
 
+    pub(crate) fn trouble(&mut self) -> Option<String> {
+        match *self {}
+    }
+
     pub(crate) fn next_time(&self) -> Option<Instant> {
         match *self {}
     }

@@ -4,7 +4,7 @@
 //! not know the names of Linux that are in no file system.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt as _;
@@ -13,6 +13,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+
+use crate::text::Printable;
 
 /// For how long at most the manager is asked to be patient: asked again at half of it, so that a
 /// program that does not get to that is not waited for until the end of a long budget.
@@ -25,8 +27,13 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// The service manager, from the side of one run.
 #[derive(Debug)]
 pub(crate) struct Manager {
-    socket: UnixDatagram,
-    address: SocketAddr,
+    /// As the environment has it.
+    name: OsString,
+    /// Where it listens; an error where nobody can.
+    ear: io::Result<Ear>,
+    /// Why it hears nothing, until that is said; which is once.
+    trouble: Option<String>,
+    is_troubled: bool,
     watchdog: Option<Watchdog>,
     /// The run is the service: it said that it is ready, or a signal stopped it. Any other is a
     /// matter of the program, say one that prepares something before the service begins.
@@ -37,6 +44,13 @@ pub(crate) struct Manager {
     /// When to try again.
     retry_at: Option<Instant>,
     untold: News,
+}
+
+/// The socket of the manager, and the one to send to it by.
+#[derive(Debug)]
+struct Ear {
+    socket: UnixDatagram,
+    address: SocketAddr,
 }
 
 /// The manager ends a service that does not say every so often that it lives.
@@ -58,24 +72,18 @@ struct News {
 }
 
 impl Manager {
-    /// The manager that the environment names, if there is one that can be told anything.
+    /// The manager that the environment names.
     pub(crate) fn of_environment() -> Option<Self> {
-        let name = env::var_os("NOTIFY_SOCKET")?;
-        Self::new(&name, sd_notify::watchdog_enabled()).ok()
+        let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
+        Some(Self::new(name, sd_notify::watchdog_enabled()))
     }
 
-    fn new(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
-        let address = match name.as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-            [b'/', ..] => SocketAddr::from_pathname(name)?,
-            // Say the `vsock:` of a virtual machine.
-            _ => return Err(ErrorKind::Unsupported.into()),
-        };
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
-            address,
+    fn new(name: OsString, watchdog: Option<Duration>) -> Self {
+        Self {
+            ear: Ear::at(&name),
+            name,
+            trouble: None,
+            is_troubled: false,
             watchdog: watchdog
                 .filter(|period| !period.is_zero())
                 .map(Watchdog::new),
@@ -84,7 +92,7 @@ impl Manager {
             renew_at: None,
             retry_at: None,
             untold: News::default(),
-        })
+        }
     }
 
     /// The program is ready; to be told with what comes next. `false` if it was before.
@@ -144,13 +152,58 @@ impl Manager {
         if text.is_empty() {
             return;
         }
-        match self.socket.send_to_addr(text.as_bytes(), &self.address) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+        let problem = match self.ear.as_ref().map(|ear| ear.hear(&text)) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => {
                 self.retry_at = Some(now + AGAIN);
+                return;
             }
-            // A manager that is gone hears nothing of what follows either.
-            Ok(_) | Err(_) => (self.untold, self.retry_at) = (News::default(), None),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(unusable) => Some(unusable.to_string()),
+        };
+        // A manager that is gone hears nothing of what follows either.
+        (self.untold, self.retry_at) = (News::default(), None);
+        if let Some(problem) = problem.filter(|_| !self.is_troubled) {
+            self.is_troubled = true;
+            self.trouble = Some(self.describe(&problem));
         }
+    }
+
+    fn describe(&self, problem: &str) -> String {
+        let name = self.name.to_string_lossy();
+        format!(
+            "the service manager hears nothing, for NOTIFY_SOCKET is `{}`: {problem}; \
+             unset the variable where there is no manager, or let it name a socket that this \
+             process can reach",
+            Printable(&name)
+        )
+    }
+
+    /// What there is to say about a manager that cannot be told anything, the first time.
+    pub(crate) fn trouble(&mut self) -> Option<String> {
+        self.trouble.take()
+    }
+}
+
+impl Ear {
+    fn at(name: &OsStr) -> io::Result<Self> {
+        let address = match name.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            [b'/', ..] => SocketAddr::from_pathname(name)?,
+            // Say the `vsock:` of a virtual machine.
+            _ => {
+                let what = "neither a path that begins with `/` nor a name that begins with `@`";
+                return Err(io::Error::new(ErrorKind::Unsupported, what));
+            }
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, address })
+    }
+
+    fn hear(&self, text: &str) -> io::Result<()> {
+        let sent = self.socket.send_to_addr(text.as_bytes(), &self.address);
+        sent.map(drop)
     }
 }
 

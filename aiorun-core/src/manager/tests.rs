@@ -42,7 +42,7 @@ impl Listener {
     }
 
     fn manager(&self, watchdog: Option<Duration>) -> Manager {
-        Manager::new(&self.name, watchdog).unwrap()
+        Manager::new(self.name.clone(), watchdog)
     }
 
     /// What has come, without waiting: what was sent is there.
@@ -183,19 +183,40 @@ fn a_manager_who_does_not_keep_up_hears_how_things_are_then() {
 }
 
 #[test]
-fn a_manager_who_is_gone_is_told_in_vain() {
+fn a_manager_who_is_gone_is_told_in_vain_and_that_is_said_once() {
     let listener = Listener::in_a_file();
     let mut manager = listener.manager(None);
-    drop(listener);
     manager.ready();
     manager.tell("running", None);
+    assert_eq!(manager.trouble(), None, "somebody listens");
+    let name = listener.name.display().to_string();
+    drop(listener);
+    manager.stopping(false);
+    manager.tell("stopping", None);
+    manager.tell("still stopping", None);
     assert_eq!(manager.next_time(), None);
+    let trouble = manager.trouble().unwrap();
+    assert!(
+        trouble.contains(&name) && trouble.contains("No such file"),
+        "{trouble}"
+    );
+    manager.tell("closed", None);
+    assert_eq!(manager.trouble(), None);
 }
 
 #[test]
-fn other_names_are_no_socket() {
-    let with_nul = std::ffi::OsString::from_vec(b"/a\0b".to_vec());
-    for name in ["".into(), "run/notify".into(), "vsock:2:1".into(), with_nul] {
-        assert!(Manager::new(&name, None).is_err(), "{}", name.display());
+fn a_name_that_is_no_socket_is_named_when_there_is_something_to_tell() {
+    let with_nul = OsString::from_vec(b"/a\0b".to_vec());
+    let too_long = format!("/{}", "long".repeat(30)).into();
+    for name in ["run/notify".into(), "vsock:2:1".into(), with_nul, too_long] {
+        let mut manager = Manager::new(name, Some(Duration::from_secs(10)));
+        assert_eq!(manager.trouble(), None);
+        manager.check_time(manager.next_time().unwrap());
+        let trouble = manager.trouble().unwrap();
+        assert!(trouble.contains("NOTIFY_SOCKET is `"), "{trouble}");
+        assert!(!trouble.contains('\0'), "{trouble:?}");
+        manager.ready();
+        manager.tell("running", None);
+        assert_eq!(manager.trouble(), None);
     }
 }
