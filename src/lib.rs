@@ -15,6 +15,9 @@
 //!
 //! [tokio]: https://tokio.rs
 //!
+//! Begin with [`docs::quick_start`]. The [other pages](docs) tell of cancellation, tests, servers, databases and
+//! deployment, of the way here from other crates and from Python, and [what people ask](docs::faq).
+//!
 //! # What happens on Ctrl-C
 //!
 //! The program goes through the [phases](Phase) of a shutdown, and one budget, `shutdown_timeout`
@@ -427,7 +430,8 @@ pub use aiorun_macros::test;
 /// connection is dropped, a shutdown begins. Code that was never run to such an end may lose a message,
 /// leave a structure half updated, or give a connection back with an answer still to come.
 /// [`cancel_at_every_await`](testing::cancel_at_every_await) cancels a future at each of its awaits and
-/// names the one after which something is broken. How to use it stands in
+/// names the one after which something is broken. How to use it, and what else a test can do, stands in
+/// [`docs::testing`] and
 /// [`docs::cancellation`](crate::docs::cancellation#testing-cancel-safety).
 pub mod testing {
     pub use aiorun_core::{CancelAtEveryAwait, Trial, Way, cancel_at_every_await};

@@ -227,6 +227,25 @@ fn every_feature_is_in_the_tables() {
 }
 
 #[test]
+fn every_page_of_the_guide_is_in_the_tables() {
+    let pages = fs::read_dir(root().join("src/docs")).expect("a directory of pages");
+    let pages = pages.map(|entry| entry.expect("a page").path());
+    let pages: Names = pages
+        .filter_map(|page| Some(page.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    let module = read("src/docs.rs");
+    let listed = module.split("\n//! - [`").skip(1);
+    assert_eq!(
+        names(listed.filter_map(|line| line.split('`').next())),
+        pages
+    );
+    for page in pages {
+        let row = format!("\n| [`{page}`](src/docs/{page}.md) | ");
+        assert!(read("README.md").contains(&row), "README.md lacks {row}");
+    }
+}
+
+#[test]
 fn users_get_the_lints_that_hold_here() {
     let list = |file| between(&read(file), "disallowed-methods", "\n]").to_owned();
     assert_eq!(list("aiorun.clippy.toml"), list(".clippy.toml"));
@@ -234,8 +253,8 @@ fn users_get_the_lints_that_hold_here() {
 
 #[test]
 fn what_pages_show_of_programs_is_in_them() {
-    const LANGUAGES: [&str; 4] = ["rust,ignore", "ini", "yaml", "dockerfile"];
-    let places = ["tests/ecosystem/src/bin", "examples"];
+    const LANGUAGES: [&str; 5] = ["rust,ignore", "rust,no_run", "ini", "yaml", "dockerfile"];
+    let places = ["tests/ecosystem/src/bin", "tests/it/testing.rs", "examples"];
     let programs = texts()
         .into_iter()
         .filter(|(path, _)| places.iter().any(|place| path.starts_with(place)));
@@ -245,6 +264,8 @@ fn what_pages_show_of_programs_is_in_them() {
         ("databases", 2),
         ("deployment", 6),
         ("migrating", 2),
+        ("quick_start", 1),
+        ("testing", 7),
     ] {
         let page = format!("src/docs/{page}.md");
         let text = read(&page);

@@ -40,6 +40,7 @@ mod shutdown;
 mod stop;
 mod supervise;
 mod task;
+mod testing;
 #[expect(unreachable_pub, reason = "another package has it too")]
 mod text;
 #[cfg(feature = "tokio-util")]

@@ -13,10 +13,11 @@ use crate::child::Program;
 use crate::ended::Ended;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 17] = [
+    let tests: [(&str, fn()); 18] = [
         ("echo_server_and_client", echo),
         ("echo_server_on_a_taken_address", taken_address),
         ("hello", hello),
+        ("quick_start", quick_start),
         ("shutdown_waits_for", shutdown_waits_for),
         ("catch_cancel", catch_cancel),
         ("graceful_worker", graceful_worker),
@@ -116,6 +117,16 @@ fn hello() {
         child.signal(signal);
         child.finish().exited(0).complains_not();
     }
+}
+
+fn quick_start() {
+    let mut child = example("quick_start", &[]).start();
+    child.wait_for("Running forever.");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended
+        .exited(0)
+        .in_order(&["Stopping the loop", "the count is saved", "Leaving. Bye!"]);
 }
 
 fn shutdown_waits_for() {

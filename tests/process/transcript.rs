@@ -15,8 +15,14 @@ use rustix::process::Signal;
 use crate::child::Child;
 use crate::example::example;
 
-const PAGES: [&str; 2] = ["src/docs/diagnosing.md", "README.md"];
-const BEGIN: &str = "$ cargo run --example stuck";
+const PAGES: [&str; 3] = [
+    "src/docs/diagnosing.md",
+    "src/docs/quick_start.md",
+    "README.md",
+];
+const BEGIN: &str = "$ cargo run --example ";
+/// Whose screen is shown as it is with a client, who is no part of the block.
+const WITH_A_CLIENT: &str = "echo_server";
 /// Anything may follow.
 const ELLIPSIS: &str = "[…]";
 /// How long a program needs to do what it does after a signal that does not stop it, and to be told
@@ -33,7 +39,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     });
     let trial = |(number, (page, block)): (usize, (&'static str, String))| {
         let command = block.lines().next().unwrap_or_default();
-        let name = command.rsplit(" -- ").next().unwrap_or_default();
+        let name = command.strip_prefix(BEGIN).unwrap_or_default();
+        let name = name.strip_prefix("stuck -- ").unwrap_or(name);
         let name = format!("transcript::{page}::{number}::{}", name.replace(' ', "_"));
         Trial::test(name, move || {
             check(page, &block);
@@ -61,7 +68,10 @@ fn blocks(page: &str) -> Vec<String> {
     let blocks = page.split("\n```text\n").skip(1);
     let blocks = blocks.filter_map(|rest| rest.split_once("```").map(|(block, _)| block));
     blocks
-        .filter(|block| block.starts_with(BEGIN))
+        .filter(|block| {
+            let program = block.strip_prefix(BEGIN);
+            program.is_some_and(|program| !program.starts_with(WITH_A_CLIENT))
+        })
         .map(str::to_owned)
         .collect()
 }
@@ -127,9 +137,10 @@ fn steps(block: &str) -> Vec<Step> {
 
 /// Types each instruction, and listens.
 fn play(steps: &[Step]) -> Vec<Vec<String>> {
-    let (_, arguments) = steps[0].instruction.split_once(" -- ").expect("arguments");
-    let arguments: Vec<_> = arguments.split(' ').collect();
-    let program = example("stuck", &arguments);
+    let typed = steps[0].instruction.strip_prefix(BEGIN).expect("a command");
+    let (name, arguments) = typed.split_once(" -- ").unwrap_or((typed, ""));
+    let arguments: Vec<_> = arguments.split_whitespace().collect();
+    let program = example(name, &arguments).with("NO_COLOR", "1");
     let mut child = program.with_open_stdin().in_one_stream().start();
     child.wait_for("ready");
     let mut ends = Vec::new();
@@ -153,10 +164,21 @@ fn play(steps: &[Step]) -> Vec<Vec<String>> {
     let mut played = Vec::new();
     for end in ends {
         let lines = &ended.lines[begin..end];
-        played.push(lines.iter().map(|line| line.text.clone()).collect());
+        played.push(
+            lines
+                .iter()
+                .map(|line| without_sender(&line.text))
+                .collect(),
+        );
         begin = end;
     }
     played
+}
+
+/// We send what a terminal would, and that has no number.
+fn without_sender(line: &str) -> String {
+    let sender = format!(" sender={}", std::process::id());
+    line.replace(&sender, "")
 }
 
 /// Gives the child the time to say what is expected after a step, or whatever it has to say.
@@ -204,6 +226,7 @@ fn rendered(steps: &[Step], played: &[Vec<String>]) -> String {
 fn without_figures(line: &str) -> String {
     let words = line.split_whitespace().map(|word| {
         let bare = word.trim_matches(['(', ')', ',', ';', ':']);
+        let bare = bare.split_once('=').map_or(bare, |(_, field)| field);
         let is_figure = bare.starts_with(|c: char| c.is_ascii_digit())
             && !bare.contains(".rs")
             && bare

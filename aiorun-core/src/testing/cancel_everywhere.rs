@@ -61,6 +61,11 @@ const ATTEMPTS: usize = 10;
 /// It works in any tokio runtime, in `#[aiorun::test]` as in `#[tokio::test]`, and with paused time. A run
 /// is part of the supervisor that is there; where there is none, one is there meanwhile.
 ///
+/// A run that calls [`stop`](crate::stop) stops what it is part of. Where there is no supervisor that is an
+/// error. In `#[aiorun::test]` it is the test: its body is cancelled at an await that follows, the runs to
+/// come are not tried, and the test does not fail for that. Code that stops its program is better told how to,
+/// by a closure say, which in the test does something harmless.
+///
 /// # Panics
 ///
 /// When awaited:
@@ -69,7 +74,7 @@ const ATTEMPTS: usize = 10;
 /// - when the future was not suspended in any run, for then nothing was tested,
 /// - after [`max_runs`](CancelAtEveryAwait::max_runs),
 /// - where there was no supervisor, when a task that a run has spawned fails or does not end, as in a
-///   test,
+///   test, and when a run has stopped the program,
 /// - outside a tokio runtime.
 ///
 /// ```
