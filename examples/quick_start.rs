@@ -8,6 +8,8 @@ use std::time::Duration;
 use aiorun::{catch_cancel, shield};
 use tokio::time::sleep;
 
+const TICK: Duration = Duration::from_millis(100);
+
 #[aiorun::main(shutdown_timeout = 10)]
 async fn main() {
     tracing_subscriber::fmt().without_time().init();
@@ -18,10 +20,7 @@ async fn main() {
 async fn count() {
     let mut count = 0;
     // Here it may be cut, and then it is told.
-    while catch_cancel(sleep(Duration::from_millis(100)))
-        .await
-        .is_ok()
-    {
+    while catch_cancel(sleep(TICK)).await.is_ok() {
         count += 1;
     }
     // Here it may not.
