@@ -1,7 +1,6 @@
 //! Many tasks of all kinds: each has one outcome, each destructor runs once.
 
 use std::process::{ExitCode, Termination};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aiorun::Flavor;
@@ -10,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::case::Cases;
 use crate::scene::{Scene, idle, ready};
+use crate::tally::{Token, adds_up, tell};
 
 /// Of all kinds together.
 const TASKS: u64 = 10_000;
@@ -17,38 +17,17 @@ const TASKS: u64 = 10_000;
 pub(crate) fn register(cases: &mut Cases) {
     cases.every_flavor("all_outcomes_add_up", crowd, |program| {
         let ended = program.stop_by(Signal::TERM);
-        ended.exited(1).says_once("REPORT");
-        let figure = |name| ended.figure(name);
-        // The tasks, and main.
-        assert_eq!(figure("spawned"), TASKS + 1, "{ended:?}");
-        assert_eq!(figure("ended"), figure("spawned"), "{ended:?}");
-        assert_eq!(figure("panicked"), TASKS / 8, "{ended:?}");
-        assert_eq!(figure("failed"), TASKS / 8, "{ended:?}");
-        assert_eq!(figure("refused"), TASKS / 8, "{ended:?}");
-        assert_eq!(figure("completed"), TASKS / 8 * 3, "{ended:?}");
-        assert_eq!(figure("cancelled"), TASKS / 8 * 2 + 1, "{ended:?}");
-        assert_eq!(figure("made"), TASKS, "{ended:?}");
-        assert_eq!(figure("dropped"), TASKS, "{ended:?}");
+        adds_up(ended.exited(1).figures([
+            // The tasks, and main.
+            ("spawned", TASKS + 1),
+            ("panicked", TASKS / 8),
+            ("failed", TASKS / 8),
+            ("refused", TASKS / 8),
+            ("completed", TASKS / 8 * 3),
+            ("cancelled", TASKS / 8 * 2 + 1),
+            ("made", TASKS),
+        ]));
     });
-}
-
-static MADE: AtomicU64 = AtomicU64::new(0);
-static DROPPED: AtomicU64 = AtomicU64::new(0);
-
-/// What every task owns.
-struct Token;
-
-impl Token {
-    fn new() -> Self {
-        MADE.fetch_add(1, Ordering::SeqCst);
-        Self
-    }
-}
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        DROPPED.fetch_add(1, Ordering::SeqCst);
-    }
 }
 
 async fn forever(token: Token) {
@@ -97,25 +76,12 @@ fn crowd(scene: &Scene) -> ExitCode {
             }
         }
         // All that end by themselves have done so, the jobs included.
-        while DROPPED.load(Ordering::SeqCst) < TASKS / 8 * 5 {
+        while Token::dropped() < TASKS / 8 * 5 {
             sleep(Duration::from_millis(1)).await;
         }
         ready();
         idle().await;
     });
-    let tasks = exit.report.tasks;
-    let ended = tasks.completed + tasks.failed + tasks.panicked + tasks.cancelled + tasks.refused;
-    println!(
-        "REPORT spawned={} ended={ended} completed={} failed={} panicked={} cancelled={} refused={} \
-         made={} dropped={}",
-        tasks.spawned,
-        tasks.completed,
-        tasks.failed,
-        tasks.panicked,
-        tasks.cancelled,
-        tasks.refused,
-        MADE.load(Ordering::SeqCst),
-        DROPPED.load(Ordering::SeqCst),
-    );
+    tell(&exit);
     exit.report()
 }

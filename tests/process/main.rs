@@ -33,6 +33,7 @@ mod start;
 mod stuck;
 #[cfg(target_os = "linux")]
 mod systemd;
+mod tally;
 mod transcript;
 
 use std::process::ExitCode;

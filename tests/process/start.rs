@@ -1,10 +1,11 @@
 //! A signal at any time of the start.
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination as _};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use aiorun::Flavor;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::case::Cases;
 use crate::ended::Ended;
@@ -31,6 +32,32 @@ pub(crate) fn register(cases: &mut Cases) {
             in_either_way(&child.finish());
         }
     });
+    cases.on(
+        &[Flavor::MultiThread],
+        "no_thread_for_the_second_worker",
+        one_stack,
+        |program| {
+            program
+                .run()
+                .exited(1)
+                .says_once("Error: the program could not be started: ")
+                .never_says("main has begun");
+        },
+    );
+    cases.only_if(cfg!(target_os = "linux"));
+}
+
+/// With address space for the stack of one worker, and not for two.
+fn one_stack(scene: &Scene) -> ExitCode {
+    const STACK: usize = 8 << 30;
+    let Rlimit { maximum, .. } = getrlimit(Resource::As);
+    let current = Some(STACK as u64 * 3 / 2);
+    setrlimit(Resource::As, Rlimit { current, maximum }).expect("a limit can be made less");
+    let mut builder = scene.builder();
+    let exit = builder.thread_stack_size(STACK).run(async {
+        println!("main has begun");
+    });
+    exit.report()
 }
 
 /// Before main there is nobody to handle the signal.
