@@ -357,3 +357,32 @@ fn no_file_depends_on_a_machine() {
         }
     }
 }
+
+#[test]
+fn every_test_that_is_called_a_proof_is_there() {
+    let page = read("reliability/src/page.md");
+    let table = between(&page, "| promise |", "\n\n");
+    let words: Names = names(table.split('`').skip(1).step_by(2));
+    let files = words.iter().filter(|word| word.contains('/'));
+    for file in files {
+        assert!(root().join(file).exists(), "there is no {file}");
+    }
+    let sources = texts()
+        .into_iter()
+        .filter(|(path, _)| Path::new(path).extension() == Some("rs".as_ref()));
+    let sources: String = sources.map(|(_, text)| text).collect();
+    for name in words.iter().filter(|word| word.contains('_')) {
+        let (function, case) = (format!("fn {name}("), format!("\"{name}\""));
+        let there = name.contains('/') || sources.contains(&function) || sources.contains(&case);
+        assert!(there, "there is no {name}");
+    }
+}
+
+#[test]
+fn the_clock_of_the_wall_is_not_read() {
+    let readers = texts().into_iter().filter(|(path, text)| {
+        path.starts_with("aiorun-core/src") && text.contains(concat!("System", "Time"))
+    });
+    let readers: Vec<_> = readers.map(|(path, _)| path).collect();
+    assert_eq!(readers, [""; 0]);
+}

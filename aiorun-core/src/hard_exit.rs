@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::registry::{Glance, Registry};
 use crate::signals;
 use crate::stderr::Writer;
-use crate::text::Short;
+use crate::text::{Printable, Short};
 use crate::thread;
 
 /// The exit code of a program whose thread was stuck: `EX_SOFTWARE` of BSD's `sysexits.h`.
@@ -80,7 +80,9 @@ fn line(stderr: &mut Writer, task: &Glance<'_>) -> std::fmt::Result {
             } else {
                 "running"
             };
-            thread::with_name(thread, |name| writeln!(stderr, ", {doing} on {name}"))
+            thread::with_name(thread, |name| {
+                writeln!(stderr, ", {doing} on {}", Printable(name))
+            })
         }
     }
 }

@@ -28,9 +28,8 @@ impl UserRuntime {
         // whose drop waits for the first worker, whom nobody tells to end. It does not wait inside a
         // runtime, where nobody may.
         let around = Builder::new_current_thread().build()?;
-        let built = around.block_on(async {
-            catch_unwind(AssertUnwindSafe(|| Self::try_build(options)))
-        });
+        let built =
+            around.block_on(async { catch_unwind(AssertUnwindSafe(|| Self::try_build(options))) });
         built.unwrap_or_else(|payload| Err(io::Error::other(message(&*payload))))
     }
 

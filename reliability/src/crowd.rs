@@ -111,10 +111,10 @@ fn spawn_until_over(handle: &Handle, most: u64, over: &AtomicBool) {
     }
 }
 
-/// Tasks that do not, from one that is cancelled.
+/// Tasks that do not, from one that is cancelled. They leave room for the others.
 async fn breed() {
     loop {
-        if Token::made() - Token::dropped() < ALIVE {
+        if Token::made() - Token::dropped() < ALIVE / 2 {
             let token = Token::new();
             spawn(async move {
                 idle().await;

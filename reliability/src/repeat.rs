@@ -13,7 +13,7 @@ use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::time::sleep;
 
 use crate::child::{Child, Program};
-use crate::load::{nothing_is_cut, section, tell_sections};
+use crate::load::{BEGUN, counted, nothing_is_cut, section, tell_sections};
 use crate::scene::{Scene, idle, ready};
 use crate::storm::{FLAVORS, Outcome, Storm, Trial, size};
 use crate::tally::{Token, adds_up, tell};
@@ -77,6 +77,9 @@ fn scene(scene: &Scene) -> ExitCode {
         for _ in 0..TASKS {
             spawn(cut_at_no_time());
         }
+        while counted(&BEGUN) < TASKS {
+            tokio::task::yield_now().await;
+        }
         ready();
         idle().await;
     });
@@ -126,7 +129,7 @@ fn play(program: &Program, (variant, signal, expected): (&str, Signal, Expected)
     };
     if !matches!(expected, Expected::Leaves(_)) {
         adds_up(&ended);
-        nothing_is_cut(&ended, 1);
+        nothing_is_cut(&ended, TASKS);
     }
     sent
 }

@@ -47,8 +47,8 @@ pub(crate) const MEMORY: Storm = Storm {
               by SIGABRT, and says so.",
     scene: little_memory,
     check: |trial| {
-        let step = trial.size(1, 8);
-        let limits: Vec<_> = (0..=200 / step).map(|number| number * step).collect();
+        let step = trial.size(1, 4);
+        let limits: Vec<_> = (0..=64 / step).map(|number| number * step).collect();
         sweep(trial, &limits, "MiB", not_started_or_aborted)
     },
 };

@@ -1,13 +1,15 @@
 //! What an operator reads on standard error.
 
 use std::process::{ExitCode, Termination};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::case::Cases;
-use crate::scene::{Scene, idle, ready, ready_and_idle};
+use crate::ended::Ended;
+use crate::scene::{SINGLE_THREADED, Scene, block, idle, ready, ready_and_idle};
 
 pub(crate) fn register(cases: &mut Cases) {
     cases.every_flavor("the_words_in_their_order", quiet, |program| {
@@ -67,12 +69,37 @@ pub(crate) fn register(cases: &mut Cases) {
                     .says("evil")
                     .says("broken pipe")
                     .says("bad hook");
-                for control in ['\u{1b}', '\u{7}', '\r', '\u{202e}', '\u{9b}'] {
-                    ended.never_says(&control.to_string());
-                }
+                steers_nothing(&ended);
             }
         },
     );
+    cases.on(
+        &SINGLE_THREADED,
+        "nothing_in_a_thread's_name_steers_the_terminal",
+        hostile_thread,
+        |program| {
+            let ended = program.stop_by(Signal::TERM);
+            ended
+                .exited(70)
+                .says_in_a_line(&["`hog`", "running on evil"]);
+            steers_nothing(&ended);
+        },
+    );
+    cases.every_flavor("nothing_of_the_environment_is_shown", hostile, |program| {
+        // The last two are read, where the feature is on, and are nothing that could be used.
+        let program = ["PASSWORD", "NOTIFY_SOCKET", "WATCHDOG_USEC"]
+            .iter()
+            .fold(program.logging(), |program, name| {
+                program.with(name, &format!("hunter2{HOSTILE}"))
+            });
+        let mut child = program.start_ready();
+        child.signal(Signal::USR1);
+        child.wait_for("evil");
+        child.signal(Signal::TERM);
+        let ended = child.finish();
+        ended.exited(1).says("Leaving. Bye!").never_says("hunter2");
+        steers_nothing(&ended);
+    });
     cases.every_flavor(
         "every_5_seconds_it_says_what_it_waits_for",
         slow,
@@ -126,6 +153,34 @@ fn troubled(scene: &Scene) -> ExitCode {
 }
 
 const HOSTILE: &str = "evil\u{1b}[31m\r\n\u{7}\u{202e}\u{9b}2J";
+
+/// No control character has come through.
+#[track_caller]
+fn steers_nothing(ended: &Ended) {
+    for control in ['\u{1b}', '\u{7}', '\r', '\u{202e}', '\u{9b}'] {
+        ended.never_says(&control.to_string());
+    }
+}
+
+/// The thread that calls `run` is stuck.
+fn hostile_thread(scene: &Scene) -> ExitCode {
+    thread::scope(|scope| {
+        let run = || {
+            let mut builder = scene.builder();
+            builder.shutdown_timeout(Duration::from_millis(500));
+            builder.run(async {
+                aiorun::task("hog").spawn(async {
+                    ready();
+                    block();
+                });
+                idle().await;
+            })
+        };
+        let named = thread::Builder::new().name(HOSTILE.to_owned());
+        let thread = named.spawn_scoped(scope, run).expect("a thread");
+        thread.join().expect("it does not panic").report()
+    })
+}
 
 fn hostile(scene: &Scene) -> ExitCode {
     let mut builder = scene.builder();
