@@ -214,10 +214,10 @@
 
 pub use aiorun_core::{
     AbortHandle, Builder, Cancellation, Cancelled, CatchCancel, Checkpoint, Dump, Exit, Flavor,
-    Handle, HookReport, JoinError, JoinHandle, ParseOptionError, ParseSignalError, Phase,
+    Group, Handle, HookReport, JoinError, JoinHandle, ParseOptionError, ParseSignalError, Phase,
     PhaseReport, RepeatSignal, Report, RunError, Shield, ShutdownCallback, Signal, SignalAction,
     SignalExitStatus, StopReason, Stopping, TaskCounts, TryCurrentError, UnhandledError, cancelled,
-    catch_cancel, checkpoint, is_cancelled, is_stopping, on_exit, ready, run, shield,
+    catch_cancel, checkpoint, group, is_cancelled, is_stopping, on_exit, ready, run, shield,
     shutdown_waits_for, spawn, spawn_blocking, spawn_fallible, spawn_local, stop, stop_with,
     stopping, task, time_left,
 };

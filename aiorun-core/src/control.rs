@@ -6,6 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ use crate::meter::{self, Reading};
 use crate::output::{Origin, Problem, message};
 use crate::phase::{Action, Event, Phase, Step, Whose};
 use crate::registry::survey::Findings;
-use crate::registry::{Birth, Slot, Sort};
+use crate::registry::{Birth, Slot, Sort, Turns};
 use crate::report::{PhaseReport, Report, TaskCounts};
 use crate::reporter::{self, Message};
 use crate::run::{Command, Hook, MainEnd, Run};
@@ -124,6 +125,8 @@ struct Control {
     sender: Option<i64>,
     /// When to look again how far those that were cancelled have been woken, and how far that was.
     waking: Option<(Instant, usize)>,
+    /// How many phases of tasks are still to be cancelled, as far as the machine knows.
+    ahead: usize,
     /// Bare shields that had begun when the tasks were cancelled.
     shields: Vec<(&'static Slot, Id)>,
     forced: Forced,
@@ -307,6 +310,7 @@ impl Control {
             next_reading: None,
             sender: None,
             waking: None,
+            ahead: 0,
             shields: Vec::new(),
             forced: Forced::default(),
             record: Record {
@@ -437,6 +441,7 @@ impl Control {
     fn look(&mut self) {
         loop {
             let changed = self.run.change_seen();
+            self.count_turns();
             let quiet = self.is_quiet();
             // Whatever a task had to say it said before it was gone.
             let mut heard = false;
@@ -448,6 +453,8 @@ impl Control {
                 self.catch_up();
             } else if quiet && self.step() == Step::Seal && !lock(&self.run.hooks).is_empty() {
                 self.feed(Event::LateHook);
+            } else if quiet && self.step() == Step::Cancel && self.ahead > 0 {
+                self.feed(Event::TurnOver);
             } else if quiet {
                 self.feed(Event::Quiet);
             }
@@ -477,7 +484,7 @@ impl Control {
                 {
                     self.shields.pop();
                 }
-                self.shields.is_empty() && census().tasks == 0
+                self.shields.is_empty() && registry.turns().waiting == 0
             }
             Step::Drain | Step::Hook => {
                 let census = census();
@@ -742,11 +749,18 @@ impl Control {
             Action::StartCallback => self.start_callback(),
             Action::StartDelay(delay) => self.start_delay(delay),
             Action::CancelAll => self.cancel_all(),
+            Action::CancelNext => self.cancel_next(),
             Action::StartHook => self.start_hook(),
             // A runtime that goes on without us is not closed under anybody's feet.
             Action::Seal if !self.run.owns_runtime => {}
             Action::Seal => self.run.registry.seal(),
-            Action::Force(step) => self.survey_limit(step),
+            Action::Force(step) => {
+                // Who had no turn yet is not to have refused what it never heard of.
+                if step == Step::Cancel && self.run.registry.turns().ahead > 0 {
+                    self.take_turn(true);
+                }
+                self.survey_limit(step);
+            }
             Action::GiveUp(step) => {
                 let left = self.run.registry.give_up(self.scope(step));
                 if step == Step::Hook {
@@ -901,19 +915,64 @@ impl Control {
     }
 
     fn cancel_all(&mut self) {
+        self.say_cancelling(0..=0);
+        self.shields = self.run.registry.early_bare_shields();
+        self.run.cancel_all(None);
+        self.watch_waking(None);
+        self.ahead = 0;
+        self.count_turns();
+        self.run.cancelling.announce();
+        let limit = self.run.time_left(Whose::Task);
+        self.say(Line::RunningPending { limit });
+    }
+
+    fn say_cancelling(&self, phases: RangeInclusive<u8>) {
         if log::debugs() {
             for task in self.run.registry.tasks(true) {
-                if !task.protected && task.kind != Kind::Blocking {
+                let is_next = phases.contains(&task.shutdown_phase);
+                if is_next && !task.protected && task.kind != Kind::Blocking {
                     self.say(Line::CancellingTask(task));
                 }
             }
         }
-        self.shields = self.run.registry.early_bare_shields();
-        self.run.cancel_all();
+    }
+
+    /// Tells the machine how many phases of tasks are still to be cancelled, where that has changed.
+    fn count_turns(&mut self) {
+        if self.step() != Step::Cancel {
+            return;
+        }
+        let ahead = self.run.registry.turns().ahead;
+        if std::mem::replace(&mut self.ahead, ahead) != ahead {
+            self.feed(Event::Ahead(u32::try_from(ahead).unwrap_or(u32::MAX)));
+        }
+    }
+
+    fn cancel_next(&mut self) {
+        let late = self.run.registry.turns().waiting;
+        // They may have ended by themselves a moment ago.
+        if self.run.registry.turns().ahead > 0 {
+            self.take_turn(false);
+            let Turns { turn, waiting, .. } = self.run.registry.turns();
+            self.say(Line::CancellingPhase {
+                phase: turn,
+                tasks: waiting.saturating_sub(late),
+                late,
+            });
+        }
+        // The machine counts down by itself.
+        self.ahead = self.ahead.saturating_sub(1);
+        self.count_turns();
+    }
+
+    /// Cancels the tasks of the next phase that has any, or of all of them.
+    fn take_turn(&mut self, is_last: bool) {
+        let registry = self.run.registry;
+        let had_theirs = registry.turns().turn;
+        registry.next_turn(is_last);
+        self.say_cancelling(had_theirs.saturating_add(1)..=registry.turns().turn);
+        self.run.cancel_all(Some(had_theirs));
         self.watch_waking(None);
-        self.run.cancelling.announce();
-        let limit = self.run.time_left(Whose::Task);
-        self.say(Line::RunningPending { limit });
     }
 
     /// The runtime wakes those that were cancelled. Where it comes to nothing, for its threads are stuck,

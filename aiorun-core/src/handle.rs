@@ -15,6 +15,7 @@ use futures_core::future::FusedFuture;
 use crate::current;
 use crate::dump::Dump;
 use crate::exit::StopReason;
+use crate::group::Group;
 use crate::join::JoinHandle;
 use crate::phase::{Phase, Whose};
 use crate::run::{Caller, Command, Hook, Run};
@@ -116,6 +117,21 @@ impl Handle {
         F::Output: Send + 'static,
     {
         task_on(&self.0, Location::caller(), future)
+    }
+
+    /// As [`aiorun::group`](crate::group()), from any thread.
+    ///
+    /// ```
+    /// #[aiorun::main]
+    /// async fn main() {
+    ///     let handle = aiorun::Handle::current();
+    ///     let thread = std::thread::spawn(move || handle.group("from afar"));
+    ///     thread.join().unwrap().spawn(async {}).await.unwrap();
+    ///     aiorun::stop();
+    /// }
+    /// ```
+    pub fn group(&self, name: impl Into<Cow<'static, str>>) -> Group {
+        Group::new(Arc::clone(&self.0), name.into())
     }
 
     /// As [`aiorun::is_stopping`](is_stopping).

@@ -14,6 +14,7 @@ mod error;
 #[cfg(feature = "hyper")]
 mod executor;
 mod exit;
+mod group;
 mod handle;
 mod hard_exit;
 mod join;
@@ -61,6 +62,7 @@ pub use error::{HookReport, RunError, UnhandledError};
 #[cfg(feature = "hyper")]
 pub use executor::Executor;
 pub use exit::{Exit, StopReason};
+pub use group::{Group, group};
 pub use handle::{
     Handle, Stopping, TryCurrentError, is_stopping, on_exit, ready, stop, stop_with, stopping,
     time_left,

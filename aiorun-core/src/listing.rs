@@ -118,6 +118,7 @@ struct Likeness<'a> {
     location: &'static Location<'static>,
     state: LikeState<'a>,
     marks: [bool; 5],
+    phase: u8,
     places: [Option<&'static Location<'static>>; 3],
 }
 
@@ -145,6 +146,7 @@ impl<'a> Likeness<'a> {
                 task.unresponsive,
                 task.bare_shield,
             ],
+            phase: task.shutdown_phase,
             places: [task.caught, task.asked, task.shielded],
         }
     }

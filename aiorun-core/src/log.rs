@@ -39,6 +39,12 @@ pub(crate) enum Line {
         tasks: usize,
     },
     CancellingTask(TaskInfo),
+    /// The next phase of the tasks; `late` are those of earlier ones that did not end in their time.
+    CancellingPhase {
+        phase: u8,
+        tasks: usize,
+        late: usize,
+    },
     RunningPending {
         limit: Option<Duration>,
     },
@@ -173,6 +179,9 @@ impl Line {
             Self::CancellingTask(task) => {
                 debug!(target: "aiorun", task = %task.id, name = task.name(), location = %task.location, "{self}");
             }
+            Self::CancellingPhase { phase, tasks, late } => {
+                info!(target: "aiorun", phase, tasks, late, "{self}");
+            }
             Self::RunningPending { limit } => {
                 info!(target: "aiorun", limit = %Limit(*limit), "{self}");
             }
@@ -216,6 +225,16 @@ impl fmt::Display for Line {
             Self::EnteringShutdown { .. } => f.write_str("Entering shutdown phase."),
             Self::CancellingPending { .. } => f.write_str("Cancelling pending tasks."),
             Self::CancellingTask(task) => write!(f, "Cancelling task: {}", task.label()),
+            Self::CancellingPhase { phase, late: 0, .. } => {
+                write!(f, "Cancelling tasks of shutdown phase {phase}.")
+            }
+            Self::CancellingPhase { phase, late, .. } => {
+                let late = Count(*late, "task");
+                write!(
+                    f,
+                    "Cancelling tasks of shutdown phase {phase}; {late} of earlier ones did not end in time."
+                )
+            }
             Self::RunningPending { .. } => f.write_str("Running pending tasks till complete"),
             Self::WaitingForExecutor { .. } => f.write_str("Waiting for executor shutdown."),
             Self::RunningHooks { hooks } => write!(f, "Running {}.", Count(*hooks, "exit hook")),

@@ -24,7 +24,7 @@ const RETURN: Duration = Duration::from_millis(50);
 /// How much later than promised the close may be before its thread counts as stuck.
 const STUCK: Duration = Duration::from_millis(500);
 /// How long what was ended by force may take to be gone.
-const GRACE: Duration = Duration::from_millis(100);
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
 /// The part of [`GRACE`] that is granted even when the budget is used up.
 const LEAST_GRACE: Duration = Duration::from_millis(20);
 
@@ -101,6 +101,10 @@ pub(crate) enum Event {
     Abandon,
     /// What the step waits for has ended.
     Quiet,
+    /// The tasks whose turn it was have ended; others have a later one.
+    TurnOver,
+    /// This many turns of tasks are still to come.
+    Ahead(u32),
     /// There was no hook left to start.
     NoHook,
     /// There is one again.
@@ -120,8 +124,10 @@ pub(crate) enum Action {
     StartCallback,
     /// End the delay after this long by the user's clock too, which may run faster.
     StartDelay(Duration),
-    /// Request the cancellation of every task that is not protected.
+    /// Request the cancellation of every task that is not protected and has no later turn.
     CancelAll,
+    /// As `CancelAll`, of those that are next.
+    CancelNext,
     /// Take the newest exit hook and start it, or answer [`Event::NoHook`].
     StartHook,
     /// From now on no shield begins in a task that is not ours.
@@ -164,6 +170,10 @@ pub(crate) struct Machine {
     forced: bool,
     /// When the step's current wait ends.
     deadline: Option<Duration>,
+    /// When those were cancelled whose turn it is.
+    turn_began: Duration,
+    /// How many turns are still to come.
+    ahead: u32,
     reason: Option<StopReason>,
     /// What comes soon after this moment is part of a burst: of the reason to stop, or of the signal
     /// that ended the delay.
@@ -185,6 +195,8 @@ impl Machine {
             step: Step::Run,
             forced: false,
             deadline: None,
+            turn_began: Duration::ZERO,
+            ahead: 0,
             reason: None,
             burst_began: Duration::ZERO,
             end: None,
@@ -223,7 +235,18 @@ impl Machine {
 
     /// When the driver has to come back with [`Event::Deadline`].
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        [self.deadline, self.arm_at()].into_iter().flatten().min()
+        [self.deadline, self.arm_at(), self.turn_ends()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When the next ones are cancelled, whether or not those have ended whose turn it is: each turn
+    /// has an equal share of what was left when it began.
+    fn turn_ends(&self) -> Option<Duration> {
+        let is_waiting = self.step == Step::Cancel && !self.forced && self.ahead > 0;
+        let end = self.deadline.filter(|_| is_waiting)?;
+        Some(self.turn_began + end.saturating_sub(self.turn_began) / (self.ahead + 1))
     }
 
     /// Feeds one event that happened at `now`; returns what has to be done.
@@ -239,6 +262,8 @@ impl Machine {
             Event::Stop(_) => {}
             Event::Abandon => self.abandon(now, &mut actions),
             Event::Quiet => self.quiet(now, &mut actions),
+            Event::TurnOver => self.next_turn(now, &mut actions),
+            Event::Ahead(turns) => self.ahead = turns,
             Event::NoHook => self.enter(Step::Seal, now, &mut actions),
             Event::LateHook => self.late_hook(now, &mut actions),
             Event::Closing => self.closing(now),
@@ -271,10 +296,21 @@ impl Machine {
         }
     }
 
+    fn next_turn(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if self.step == Step::Cancel && !self.forced && self.ahead > 0 {
+            (self.turn_began, self.ahead) = (now, self.ahead - 1);
+            actions.push(Action::CancelNext);
+        }
+    }
+
     fn expired(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if self.arm_at().is_some_and(|at| at <= now) {
             self.armed = true;
             actions.push(Action::ArmExit);
+        }
+        if self.turn_ends().is_some_and(|at| at <= now) && self.deadline > Some(now) {
+            self.next_turn(now, actions);
+            return;
         }
         if self.deadline.is_none_or(|at| at > now) {
             return;
@@ -400,6 +436,7 @@ impl Machine {
                 } else {
                     self.task_limit(now)
                 };
+                (self.turn_began, self.ahead) = (now, 0);
                 actions.extend([Action::Enter(Phase::Cancelling), Action::CancelAll]);
             }
             Step::Drain => {

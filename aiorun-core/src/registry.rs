@@ -28,6 +28,13 @@
 //! or its spawner finds the gate changed; then the spawner decides whether the newcomer is born
 //! cancelled.
 //!
+//! # Phases of the shutdown
+//!
+//! Nearly all tasks are of phase 0, and pay nothing for there being others: a task of a later one has
+//! `LATER`, and which it is is with its scopes. A shard counts those apart. The gate tells the *turn*:
+//! up to which phase tasks are being cancelled, or were. It is moved on with all shards locked, so no
+//! task is admitted to a phase that is passed over.
+//!
 //! # Deadlock safety
 //!
 //! Lock order: shard, then slot, then leaves that take no lock (names of threads, the list of who
@@ -35,6 +42,7 @@
 //! waker's drop may drop a task, whose drop frees a slot.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe};
 use std::sync::Arc;
@@ -45,6 +53,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::group::Members;
 use crate::listing::oldest_first;
 use crate::output::{Origin, Problem};
 use crate::phase::Phase;
@@ -74,6 +83,12 @@ const SWEEPING: u64 = 1 << 7;
 const SEALED: u64 = 1 << 6;
 /// The phase in the gate.
 const PHASE: u64 = 0xff & !(SWEEPING | SEALED);
+/// In the gate: up to which phase of the shutdown tasks are cancelled.
+const TURN_SHIFT: u32 = 8;
+/// In the gate: the run's number.
+const EPOCH_SHIFT: u32 = 16;
+/// The turn when nobody is left out any more.
+const LAST_TURN: u8 = u8::MAX;
 
 /// Not polled yet: the waker is missing.
 const NEW: u32 = 1;
@@ -129,6 +144,8 @@ const OUTCOME_SHIFT: u32 = 24;
 const OUTCOME_MASK: u32 = 0b111 << OUTCOME_SHIFT;
 /// From which part of the registry the slot is, while it is used.
 const SHARD_SHIFT: u32 = 27;
+/// It is not of phase 0. Who is has scopes, and so an end that is not that of an ordinary task.
+const LATER: u32 = 1 << 30;
 
 /// What a slot is used for, as far as the shutdown is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +205,8 @@ pub(crate) type Name = Option<Arc<Cow<'static, str>>>;
 #[derive(Debug)]
 pub(crate) struct Birth {
     flags: u32,
+    /// In which phase of the shutdown it is to be cancelled, if somebody said so.
+    phase: Option<u8>,
     name: Name,
     location: Place,
 }
@@ -197,6 +216,7 @@ impl Birth {
     pub(crate) fn plain(kind: Kind, location: Place) -> Self {
         Self {
             flags: NEW | kind_bits(kind),
+            phase: None,
             name: None,
             location,
         }
@@ -205,6 +225,7 @@ impl Birth {
     pub(crate) fn bare_shield(location: Place) -> Self {
         Self {
             flags: BARE_SHIELD | (Kind::Async as u32) << KIND_SHIFT,
+            phase: None,
             name: None,
             location,
         }
@@ -222,6 +243,26 @@ impl Birth {
         Self {
             flags: self.flags | marks,
             ..self
+        }
+    }
+
+    /// With a name that others may have too.
+    pub(crate) fn called(self, name: Name) -> Self {
+        Self { name, ..self }
+    }
+
+    pub(crate) fn in_phase(self, phase: Option<u8>) -> Self {
+        Self { phase, ..self }
+    }
+
+    /// In which phase it is cancelled: its own, or else that of its spawner. Only what the shutdown
+    /// cancels has one that is not 0.
+    #[cold]
+    fn phase_under(&self, parent: Option<&Slot>) -> u8 {
+        match self.phase {
+            _ if self.flags & ORDINARY == 0 => 0,
+            Some(phase) => phase,
+            None => parent.map_or(0, Slot::phase),
         }
     }
 
@@ -257,17 +298,17 @@ impl Birth {
 
 /// The id of a task that never was.
 #[cold]
-fn too_late() -> Id {
+pub(crate) fn too_late() -> Id {
     Id::new(IDS.fetch_add(1, Relaxed)).expect("ids begin at 1")
 }
 
 /// What becomes of the flags of a newcomer to a run that is not simply running; `None` if it comes
 /// too late.
 #[cold]
-fn late_flags(gate: u64, epoch: u64, parent: Option<&Slot>, flags: u32) -> Option<u32> {
+fn late_flags(gate: u64, epoch: u64, parent: Option<&Slot>, flags: u32, turn: u8) -> Option<u32> {
     let phase = phase_of(gate);
     let too_late = match kind_of(flags) {
-        _ if gate >> 8 != epoch => true,
+        _ if gate >> EPOCH_SHIFT != epoch => true,
         _ if flags & BARE_SHIELD != 0 => phase == Phase::Closed || gate & SEALED != 0,
         Kind::Main => phase >= Phase::Stopping,
         _ => phase == Phase::Closed,
@@ -276,7 +317,7 @@ fn late_flags(gate: u64, epoch: u64, parent: Option<&Slot>, flags: u32) -> Optio
         return None;
     }
     let late = match parent {
-        _ if phase < Phase::Cancelling => 0,
+        _ if phase < Phase::Cancelling || turn > turn_of(gate) => 0,
         Some(parent) if parent.is_untold() && flags & PROTECTED == 0 => match flags & BLOCKING {
             0 => CANCEL | REQUESTED,
             _ => 0,
@@ -364,6 +405,31 @@ impl Slot {
     #[inline]
     pub(crate) fn is_blocking(&self) -> bool {
         self.flags.load(Relaxed) & BLOCKING != 0
+    }
+
+    #[inline]
+    fn is_later(&self) -> bool {
+        self.flags.load(Relaxed) & LATER != 0
+    }
+
+    /// In which phase of the shutdown it is cancelled.
+    fn phase(&self) -> u8 {
+        if self.is_later() {
+            self.phase_in(&lock(&self.body))
+        } else {
+            0
+        }
+    }
+
+    fn phase_in(&self, body: &Body) -> u8 {
+        let scopes = body.scopes.as_ref().filter(|_| self.is_later());
+        scopes.map_or(0, |scopes| scopes.phase())
+    }
+
+    /// Makes it a member of a group, which is told of its end. For the spawner, before the task is
+    /// handed to tokio.
+    pub(crate) fn keep_group(&self, group: Arc<Members>) {
+        self.scopes(&mut lock(&self.body)).keep_group(group);
     }
 
     pub(crate) fn is_critical(&self) -> bool {
@@ -612,6 +678,45 @@ impl Slot {
         told.wake();
     }
 
+    /// As the shutdown does: leaves a protected task alone, and drops no job that is queued.
+    pub(crate) fn shut_down(&self, id: Id) {
+        let body = lock(&self.body);
+        let flags = self.flags.load(Relaxed);
+        if body.id != id.get() {
+            return;
+        }
+        if flags & BLOCKING == 0 {
+            drop(body);
+            if flags & PROTECTED == 0 {
+                self.cancel(id);
+            }
+            return;
+        }
+        self.flags.fetch_or(REQUESTED, Release);
+        let told = receive(&body, flags).1;
+        drop(body);
+        told.wake();
+    }
+
+    /// Ends it by force at its next poll, unless it is gone. Returns what it was doing.
+    pub(crate) fn force(&self, id: Id) -> Option<TaskInfo> {
+        let info = self.info(id)?;
+        let body = lock(&self.body);
+        if body.id == id.get() {
+            self.flags.fetch_or(FORCE, Release);
+        }
+        drop(body);
+        self.wake_if_attentive();
+        Some(info)
+    }
+
+    /// What is known of it now, unless it is gone.
+    pub(crate) fn info(&self, id: Id) -> Option<TaskInfo> {
+        let body = lock(&self.body);
+        let info = self.describe(&body, Moment::now());
+        info.filter(|info| info.id == id)
+    }
+
     /// Wakes it if something was requested of it; says whether it was woken.
     pub(crate) fn wake_if_attentive(&self) -> bool {
         // The flags are read under the lock: a task that has just decided to wait for the end of the
@@ -634,7 +739,8 @@ impl Slot {
     /// it spawns then is cancelled with it.
     fn is_untold(&self) -> bool {
         // In this order: when all are marked, this one is.
-        let sweeping = self.registry.is_sweeping();
+        let gate = self.registry.gate.load(SeqCst);
+        let sweeping = gate & SWEEPING != 0 && self.phase() == turn_of(gate);
         let flags = self.flags.load(Acquire);
         let pending = sweeping || flags & CANCEL != 0;
         pending && flags & (ORDINARY | LATE | PROTECTED | SHIELDED) == ORDINARY
@@ -676,7 +782,7 @@ impl Slot {
         body.id = 0;
         self.flags.store(0, Release);
         drop(body);
-        self.release(flags, outcome, false);
+        self.release(flags, outcome, false, 0);
         drop(waker);
     }
 
@@ -708,6 +814,11 @@ impl Slot {
         let ended = scopes.as_ref().map(|scopes| scopes.end());
         #[cfg(feature = "tracing")]
         let span = scopes.as_ref().and_then(|scopes| scopes.take_span());
+        let group = scopes.as_ref().and_then(|scopes| scopes.take_group());
+        let phase = match &scopes {
+            Some(scopes) if flags & LATER != 0 => scopes.phase(),
+            _ => 0,
+        };
         let id = std::mem::take(&mut body.id);
         self.flags.store(0, Release);
         drop(body);
@@ -718,8 +829,11 @@ impl Slot {
             self.shard_of(flags).keep(scopes);
         }
         let caught = matches!(ended, Some((true, _)));
-        self.release(flags, outcome, caught);
+        let outcome = self.release(flags, outcome, caught, phase);
         drop((waker, name));
+        if let (Some(group), Some(id)) = (group, Id::new(id)) {
+            group.ended(id, outcome, caught);
+        }
         #[cfg(feature = "tracing")]
         drop(span);
         #[cfg(feature = "tokio-util")]
@@ -729,37 +843,38 @@ impl Slot {
         }
     }
 
-    /// Counts the end, and has the slot back.
+    /// Counts the end, and has the slot back. Says what the end was.
     #[expect(
         clippy::inline_always,
         reason = "of an ordinary task nearly all of it is known before"
     )]
     #[inline(always)]
-    fn release(&'static self, flags: u32, outcome: Outcome, caught: bool) {
+    fn release(&'static self, flags: u32, outcome: Outcome, caught: bool, phase: u8) -> usize {
         let class = class_of(flags);
         let given_up = flags & GIVEN_UP != 0;
         let outcome = match (flags & OUTCOME_MASK) >> OUTCOME_SHIFT {
-            _ if given_up => Outcome::Refused as u32,
-            0 => outcome as u32,
-            noted => noted,
+            _ if given_up => Outcome::Refused as usize,
+            0 => outcome as usize,
+            noted => noted as usize,
         };
         let quiet = {
             let mut shard = lock(&self.shard_of(flags).state);
             shard.free.push(self);
             // No task, and yet refused if it was cut.
             if given_up || class != AS_BARE_SHIELD {
-                shard.ended[outcome as usize] += 1;
+                shard.ended[outcome] += 1;
                 shard.caught += u64::from(caught);
             }
             let count = if given_up {
                 &mut shard.given_up
             } else {
-                &mut shard.awaited[class]
+                shard.awaited(class, phase)
             };
             *count -= 1;
             *count == 0
         };
         self.registry.note_end(flags, quiet);
+        outcome
     }
 
     fn glance<'a>(&self, body: &'a Body, now: Moment) -> Option<Glance<'a>> {
@@ -811,6 +926,7 @@ impl Slot {
             protected: flags & PROTECTED != 0,
             cooperative: flags & COOPERATIVE != 0,
             critical: flags & CRITICAL != 0,
+            shutdown_phase: self.phase_in(body),
             caught,
             asked,
             shielded: shielded.or(bare_shield.then_some(body.location)),
@@ -1156,8 +1272,10 @@ struct ShardState {
     free: Vec<&'static Slot>,
     next_id: u64,
     end_of_ids: u64,
-    /// How many are awaited, by [`class_of`], and how many were given up.
+    /// How many are awaited, by [`class_of`], and how many were given up. Tasks that are not of phase 0
+    /// are in `later`, by their phase.
     awaited: [usize; 3],
+    later: Vec<usize>,
     given_up: usize,
     /// By [`Outcome`], since the run began; and how many of all had caught a cancellation.
     ended: [u64; 5],
@@ -1179,7 +1297,7 @@ pub(crate) struct Census {
 
 /// The tasks of one run.
 pub(crate) struct Registry {
-    /// The run's number, and in the lowest byte its phase, `SWEEPING` and `SEALED`.
+    /// The run's number, the turn, and in the lowest byte the run's phase, `SWEEPING` and `SEALED`.
     gate: AtomicU64,
     shards: [Shard; SHARDS as usize],
     /// Marks that every task of the run is born with: `COOPERATIVE` or none.
@@ -1266,7 +1384,7 @@ impl Registry {
         lock_std(&registry.refused).clear();
         registry.default_marks.store(default_marks, Relaxed);
         let epoch = EPOCHS.fetch_add(1, Relaxed);
-        registry.gate.store(epoch << 8, SeqCst);
+        registry.gate.store(epoch << EPOCH_SHIFT, SeqCst);
         (registry, epoch)
     }
 
@@ -1285,7 +1403,7 @@ impl Registry {
 
     fn gate(&self) -> (u64, Phase) {
         let gate = self.gate.load(SeqCst);
-        (gate >> 8, phase_of(gate))
+        (gate >> EPOCH_SHIFT, phase_of(gate))
     }
 
     pub(crate) fn phase(&self, epoch: u64) -> Phase {
@@ -1296,7 +1414,7 @@ impl Registry {
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.gate.load(SeqCst) >> 8
+        self.gate.load(SeqCst) >> EPOCH_SHIFT
     }
 
     fn is_sweeping(&self) -> bool {
@@ -1311,13 +1429,38 @@ impl Registry {
     /// Makes a phase known to everybody who spawns or asks. For the run's control thread only.
     pub(crate) fn set_phase(&self, phase: Phase) {
         let (epoch, _) = self.gate();
-        let sweeping = if phase == Phase::Cancelling {
-            SWEEPING
-        } else {
-            0
+        let (sweeping, turn) = match phase {
+            Phase::Cancelling => (SWEEPING, 0),
+            _ if phase > Phase::Cancelling => (0, LAST_TURN),
+            _ => (0, 0),
         };
+        self.gate.store(
+            epoch << EPOCH_SHIFT | u64::from(turn) << TURN_SHIFT | phase as u64 | sweeping,
+            SeqCst,
+        );
+    }
+
+    /// Where the phases of the shutdown are.
+    pub(crate) fn turns(&self) -> Turns {
+        let shards = self.all_shards();
+        let turn = turn_of(self.gate.load(SeqCst));
+        Turns {
+            turn,
+            waiting: shards.iter().map(|shard| shard.up_to(turn)).sum(),
+            ahead: phases_after(turn, &shards).count(),
+        }
+    }
+
+    /// Moves on to the next phase that has tasks, or past them all. `request_all` is to follow.
+    pub(crate) fn next_turn(&self, is_last: bool) {
+        // With all of them locked, nobody is admitted to a phase that is passed over.
+        let shards = self.all_shards();
+        let gate = self.gate.load(SeqCst);
+        let next = phases_after(turn_of(gate), &shards).next();
+        let next = next.filter(|_| !is_last).unwrap_or(LAST_TURN);
+        let gate = gate & !(u64::from(LAST_TURN) << TURN_SHIFT) | SWEEPING;
         self.gate
-            .store(epoch << 8 | phase as u64 | sweeping, SeqCst);
+            .store(gate | u64::from(next) << TURN_SHIFT, SeqCst);
     }
 
     /// Gives a task a place, or none when it comes too late. In either case an id.
@@ -1328,14 +1471,43 @@ impl Registry {
         parent: Option<&Slot>,
         birth: &Birth,
     ) -> (Option<&'static Slot>, Id) {
+        if birth.phase.is_some() || parent.is_some_and(Slot::is_later) {
+            return self.admit_later(epoch, parent, birth);
+        }
+        self.admit_to(epoch, parent, birth, 0)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn admit_later(
+        &'static self,
+        epoch: u64,
+        parent: Option<&Slot>,
+        birth: &Birth,
+    ) -> (Option<&'static Slot>, Id) {
+        self.admit_to(epoch, parent, birth, birth.phase_under(parent))
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "nearly always the phase is known to be 0"
+    )]
+    #[inline(always)]
+    fn admit_to(
+        &'static self,
+        epoch: u64,
+        parent: Option<&Slot>,
+        birth: &Birth,
+        phase: u8,
+    ) -> (Option<&'static Slot>, Id) {
         let number = thread::number() % SHARDS;
         let born = Moment::now();
         let mut shard = lock(&self.shards[number as usize].state);
         // Under the lock: who marks all tasks after a change of the gate finds this one.
         let gate = self.gate.load(SeqCst);
         let mut flags = birth.flags;
-        if gate != epoch << 8 {
-            match late_flags(gate, epoch, parent, flags) {
+        if gate != epoch << EPOCH_SHIFT {
+            match late_flags(gate, epoch, parent, flags, phase) {
                 Some(late) => flags = late,
                 None => return (None, too_late()),
             }
@@ -1343,9 +1515,19 @@ impl Registry {
         if flags & ORDINARY != 0 {
             flags |= self.default_marks.load(Relaxed);
         }
-        let (slot, id) = shard.take(self, class_of(flags));
+        if phase != 0 {
+            flags |= LATER;
+        }
+        let (slot, id) = shard.take(self, class_of(flags), phase);
         slot.fill(id, flags | number << SHARD_SHIFT, born, birth);
+        if phase != 0 {
+            slot.scopes(&mut lock(&slot.body)).keep_phase(phase);
+        }
         drop(shard);
+        if phase != 0 && gate & PHASE == Phase::Cancelling as u64 {
+            // There may be a turn more than was known.
+            self.changed();
+        }
         #[cfg(feature = "tracing")]
         if tracing::dispatcher::has_been_set() {
             return span::inherit(slot, id, birth);
@@ -1406,7 +1588,7 @@ impl Registry {
         self.all_shards()
             .iter()
             .fold(Census::default(), |sum, shard| Census {
-                tasks: sum.tasks + shard.awaited[TASK],
+                tasks: sum.tasks + shard.tasks(),
                 jobs: sum.jobs + shard.awaited[AS_JOB],
                 bare_shields: sum.bare_shields + shard.awaited[AS_BARE_SHIELD],
                 given_up: sum.given_up + shard.given_up,
@@ -1421,7 +1603,7 @@ impl Registry {
                 *sum += ended;
             }
             sum.caught += shard.caught;
-            sum.alive += (shard.awaited[TASK] + shard.awaited[AS_JOB]) as u64;
+            sum.alive += (shard.tasks() + shard.awaited[AS_JOB]) as u64;
             sum.given_up += shard.given_up as u64;
         }
         sum
@@ -1473,17 +1655,22 @@ impl Registry {
     /// first is woken, or acts on it. The phase must be `Cancelling` already.
     #[cfg(test)]
     pub(crate) fn cancel_all(&self) {
-        self.request_all();
+        self.request_all(None);
         self.wake_attentive();
     }
 
-    /// As far as marking is concerned; [`wake_attentive`](Self::wake_attentive) is to follow.
-    pub(crate) fn request_all(&self) {
+    /// As far as marking is concerned; [`wake_attentive`](Self::wake_attentive) is to follow. Those whose
+    /// turn it is: not again those who had theirs.
+    pub(crate) fn request_all(&self, had_theirs: Option<u8>) {
+        let turn = turn_of(self.gate.load(SeqCst));
         for slot in self.slots() {
             let body = lock(&slot.body);
             let flags = slot.flags.load(Relaxed);
             if body.id != 0 && flags & (ORDINARY | PROTECTED | LATE) == ORDINARY {
-                slot.flags.fetch_or(CANCEL | REQUESTED, Release);
+                let phase = slot.phase_in(&body);
+                if phase <= turn && had_theirs.is_none_or(|turn| turn < phase) {
+                    slot.flags.fetch_or(CANCEL | REQUESTED, Release);
+                }
             }
         }
         self.gate.fetch_and(!SWEEPING, SeqCst);
@@ -1538,7 +1725,7 @@ impl Registry {
                 continue;
             }
             slot.flags.fetch_or(GIVEN_UP, Release);
-            shard.awaited[class_of(flags)] -= 1;
+            *shard.awaited(class_of(flags), slot.phase_in(&body)) -= 1;
             shard.given_up += 1;
             left.extend(slot.describe(&body, now));
         }
@@ -1564,6 +1751,12 @@ impl Registry {
         std::mem::take(&mut lock_std(&self.refused))
     }
 
+    /// Takes those off the list: it was their group that ended them, and knows. A program may go on for
+    /// months, and nobody else asks before it stops.
+    pub(crate) fn forget_refused(&self, ids: &HashSet<Id>) {
+        lock_std(&self.refused).retain(|id| !ids.contains(id));
+    }
+
     /// Everything that lives, oldest first. `awaited` leaves out what was given up.
     pub(crate) fn tasks(&self, awaited: bool) -> Vec<TaskInfo> {
         let awaited = |slot: &Slot| !awaited || slot.flags.load(Relaxed) & GIVEN_UP == 0;
@@ -1587,8 +1780,59 @@ impl fmt::Debug for Registry {
     }
 }
 
+/// Where the phases of the shutdown are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turns {
+    /// Up to which one tasks are cancelled.
+    pub(crate) turn: u8,
+    /// How many of those there are.
+    pub(crate) waiting: usize,
+    /// How many phases with tasks are still to come.
+    pub(crate) ahead: usize,
+}
+
+/// The phases after `turn` that have tasks, in their order.
+fn phases_after(turn: u8, shards: &[MutexGuard<'_, ShardState>]) -> impl Iterator<Item = u8> {
+    let known = shards.iter().map(|shard| shard.later.len()).max();
+    let is_used = |phase: &u8| shards.iter().any(|shard| shard.later_in(*phase) > 0);
+    let known = (0..=LAST_TURN).take(known.unwrap_or(0));
+    known.skip(usize::from(turn) + 1).filter(is_used)
+}
+
 impl ShardState {
-    fn take(&mut self, registry: &'static Registry, class: usize) -> (&'static Slot, Id) {
+    /// The count of those that are awaited, of a class and a phase.
+    #[inline]
+    fn awaited(&mut self, class: usize, phase: u8) -> &mut usize {
+        match phase {
+            0 => &mut self.awaited[class],
+            phase => &mut self.later[usize::from(phase)],
+        }
+    }
+
+    fn later_in(&self, phase: u8) -> usize {
+        self.later.get(usize::from(phase)).copied().unwrap_or(0)
+    }
+
+    /// How many tasks are awaited.
+    fn tasks(&self) -> usize {
+        self.awaited[TASK] + self.later.iter().sum::<usize>()
+    }
+
+    /// Of those, how many are of a phase up to `turn`.
+    fn up_to(&self, turn: u8) -> usize {
+        let later = self.later.iter().take(usize::from(turn) + 1);
+        self.awaited[TASK] + later.sum::<usize>()
+    }
+
+    fn take(
+        &mut self,
+        registry: &'static Registry,
+        class: usize,
+        phase: u8,
+    ) -> (&'static Slot, Id) {
+        if phase != 0 && self.later.len() <= usize::from(phase) {
+            self.later.resize(usize::from(phase) + 1, 0);
+        }
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => self.take_fresh(registry),
@@ -1599,7 +1843,7 @@ impl ShardState {
         }
         let id = Id::new(self.next_id).expect("ids begin at 1");
         self.next_id += 1;
-        self.awaited[class] += 1;
+        *self.awaited(class, phase) += 1;
         (slot, id)
     }
 
@@ -1619,6 +1863,10 @@ impl ShardState {
         self.fresh = rest.iter();
         first
     }
+}
+
+fn turn_of(gate: u64) -> u8 {
+    (gate >> TURN_SHIFT & u64::from(LAST_TURN)) as u8
 }
 
 fn phase_of(gate: u64) -> Phase {

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
@@ -61,12 +61,25 @@ pub(crate) enum Command {
 
 /// Somebody who waits for what comes of a survey.
 #[derive(Debug)]
-pub(crate) struct Caller(Option<oneshot::Sender<Arc<Findings>>>);
+pub(crate) struct Caller {
+    answer: Option<oneshot::Sender<Arc<Findings>>>,
+    /// Who is asked, if not everybody, and until when there is time for it.
+    pub(crate) of: Option<(HashSet<Id>, Instant)>,
+}
 
 impl Caller {
     pub(crate) fn new() -> (Self, oneshot::Receiver<Arc<Findings>>) {
+        Self::asking(None)
+    }
+
+    pub(crate) fn of(ids: HashSet<Id>, until: Instant) -> (Self, oneshot::Receiver<Arc<Findings>>) {
+        Self::asking(Some((ids, until)))
+    }
+
+    fn asking(of: Option<(HashSet<Id>, Instant)>) -> (Self, oneshot::Receiver<Arc<Findings>>) {
         let (answer, findings) = oneshot::channel();
-        (Self(Some(answer)), findings)
+        let answer = Some(answer);
+        (Self { answer, of }, findings)
     }
 
     pub(crate) fn answer(mut self, findings: &Arc<Findings>) {
@@ -75,7 +88,7 @@ impl Caller {
 
     /// The waker that this wakes may be anybody's, and panic.
     fn send(&mut self, findings: &Arc<Findings>) {
-        if let Some(answer) = self.0.take() {
+        if let Some(answer) = self.answer.take() {
             let _ = catch_unwind(AssertUnwindSafe(|| answer.send(Arc::clone(findings))));
         }
     }
@@ -267,10 +280,10 @@ impl Run {
         self.registry.phase(self.epoch)
     }
 
-    /// Requests the cancellation of all tasks that are not protected. The phase must be `Cancelling`
-    /// already.
-    pub(crate) fn cancel_all(self: &Arc<Self>) {
-        self.registry.request_all();
+    /// Requests the cancellation of all tasks that are not protected and whose turn it is, but of those
+    /// who had theirs. The phase must be `Cancelling` already.
+    pub(crate) fn cancel_all(self: &Arc<Self>, had_theirs: Option<u8>) {
+        self.registry.request_all(had_theirs);
         // Whoever drives `supervise` may do so on a thread of their own.
         if let Some((main, _)) = self.main.get() {
             main.wake_if_attentive();
@@ -283,7 +296,8 @@ impl Run {
         // from outside takes a lock and a system call.
         let walk = Arc::new(self.registry.walk());
         let walkers = walk.share(runtime.metrics().num_workers());
-        self.walkers.store(walkers, Ordering::SeqCst);
+        // Those of an earlier turn may not be done.
+        self.walkers.fetch_add(walkers, Ordering::SeqCst);
         for _ in 0..walkers {
             let (run, walk) = (Arc::clone(self), Arc::clone(&walk));
             runtime.spawn(async move {

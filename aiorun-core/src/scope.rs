@@ -30,6 +30,7 @@ use slab::Slab;
 #[cfg(feature = "tokio-util")]
 use tokio_util::sync::CancellationToken;
 
+use crate::group::Members;
 use crate::sync::{AtomicBool, AtomicU32, Mutex, lock};
 #[cfg(feature = "tokio-util")]
 use crate::token::Source;
@@ -68,6 +69,10 @@ struct Tree {
     /// What the task is polled in.
     #[cfg(feature = "tracing")]
     span: Option<Arc<tracing::Span>>,
+    /// In which phase of the shutdown it is cancelled.
+    phase: u8,
+    /// Whose member it is.
+    group: Option<Arc<Members>>,
 }
 
 /// What a scope knows of itself.
@@ -420,6 +425,23 @@ impl Scopes {
     #[cfg(feature = "tracing")]
     pub(crate) fn take_span(&self) -> Option<Arc<tracing::Span>> {
         lock(&self.tree).span.take()
+    }
+
+    pub(crate) fn keep_phase(&self, phase: u8) {
+        lock(&self.tree).phase = phase;
+    }
+
+    pub(crate) fn phase(&self) -> u8 {
+        lock(&self.tree).phase
+    }
+
+    pub(crate) fn keep_group(&self, group: Arc<Members>) {
+        lock(&self.tree).group = Some(group);
+    }
+
+    /// To be told with no lock held.
+    pub(crate) fn take_group(&self) -> Option<Arc<Members>> {
+        lock(&self.tree).group.take()
     }
 
     /// Whether a catch is alive.

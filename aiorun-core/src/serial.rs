@@ -55,6 +55,7 @@ fields! {
         protected,
         cooperative,
         critical,
+        shutdown_phase,
         caught: it.caught.map(Place),
         asked: it.asked.map(Place),
         shielded: it.shielded.map(Place),

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::panic::Location;
+use std::sync::Arc;
 
 use crate::current;
+use crate::group::Members;
 use crate::join::JoinHandle;
 use crate::output::Output;
 use crate::registry::{Birth, PROTECTED, Slot};
@@ -89,7 +91,7 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    local(Birth::plain(Kind::Local, Location::caller()), future)
+    local(Birth::plain(Kind::Local, Location::caller()), None, future)
 }
 
 /// Runs a blocking job on a thread of the blocking pool: [`tokio::task::spawn_blocking`],
@@ -116,7 +118,7 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    blocking(Birth::plain(Kind::Blocking, Location::caller()), job)
+    blocking(Birth::plain(Kind::Blocking, Location::caller()), None, job)
 }
 
 /// Starts a *protected* task, at once: shutdown does not cancel it, and waits for it within
@@ -206,12 +208,16 @@ where
 
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "the home of tasks")]
-pub(crate) fn local<F>(birth: Birth, future: F) -> JoinHandle<F::Output>
+pub(crate) fn local<F>(
+    birth: Birth,
+    members: Option<&Arc<Members>>,
+    future: F,
+) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let (slot, id) = place(&birth);
+    let (slot, id) = place_among(members, &birth);
     let origin = birth.origin(id);
     match slot {
         Some(slot) => {
@@ -224,24 +230,51 @@ where
 
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "the home of jobs")]
-pub(crate) fn blocking<F, R>(birth: Birth, job: F) -> JoinHandle<R>
+pub(crate) fn blocking<F, R>(birth: Birth, members: Option<&Arc<Members>>, job: F) -> JoinHandle<R>
 where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    let (slot, id) = place(&birth);
+    let (slot, id) = place_among(members, &birth);
     let origin = birth.origin(id);
     match slot {
         Some(slot) => {
             let job = Job::new(job, Place::new(slot));
-            JoinHandle::new(
-                tokio::task::spawn_blocking(|| job.run::<R, Plain>()),
-                slot,
-                origin,
-            )
+            // The caller of a group may be on any thread.
+            let runtime = members.and_then(|members| members.run().runtime());
+            let job = || job.run::<R, Plain>();
+            let inner = match runtime {
+                Some(runtime) => runtime.spawn_blocking(job),
+                None => tokio::task::spawn_blocking(job),
+            };
+            JoinHandle::new(inner, slot, origin)
         }
         None => JoinHandle::too_late(origin),
     }
+}
+
+/// A task that is a member of a group, from whatever thread.
+pub(crate) fn member<F>(members: &Arc<Members>, birth: Birth, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let placed = members.admit(&birth);
+    supervised_on::<_, Plain>(members.run(), placed, birth, future)
+}
+
+pub(crate) fn fallible_member<F, T, E>(
+    members: &Arc<Members>,
+    birth: Birth,
+    future: F,
+) -> JoinHandle<Result<T, E>>
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    let placed = members.admit(&birth);
+    supervised_on::<_, Fallible>(members.run(), placed, birth, future)
 }
 
 /// A task on the runtime of `run`, from whatever thread.
@@ -256,13 +289,26 @@ where
 {
     let parent = current::slot().filter(|slot| std::ptr::eq(slot.registry(), run.registry));
     let birth = Birth::plain(Kind::Async, location);
-    let runtime = run.runtime();
-    let (slot, id) = reserve_in(run, parent, &birth);
+    let placed = reserve_in(run, parent, &birth);
+    supervised_on::<_, Plain>(run, placed, birth, future)
+}
+
+fn supervised_on<F, E>(
+    run: &Run,
+    (slot, id): (Option<&'static Slot>, Id),
+    birth: Birth,
+    future: F,
+) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    E: Ending<F::Output> + 'static,
+{
     let origin = birth.origin(id);
-    match (runtime, slot.map(Place::new)) {
+    match (run.runtime(), slot.map(Place::new)) {
         (Some(runtime), Some(place)) => {
             let slot = place.slot();
-            let future = Supervised::<F, Plain>::new(future, place);
+            let future = Supervised::<F, E>::new(future, place);
             JoinHandle::new(runtime.spawn(future), slot, origin)
         }
         _ => JoinHandle::too_late(origin),
@@ -314,6 +360,12 @@ fn place(birth: &Birth) -> (Option<&'static Slot>, Id) {
         }
         parent => place_anywhere(parent, birth),
     }
+}
+
+/// As [`place`], or as a member of a group, in the registry of that.
+#[track_caller]
+fn place_among(members: Option<&Arc<Members>>, birth: &Birth) -> (Option<&'static Slot>, Id) {
+    members.map_or_else(|| place(birth), |members| members.admit(birth))
 }
 
 #[inline(never)]

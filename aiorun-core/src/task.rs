@@ -6,8 +6,10 @@ use std::error::Error;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::group::Members;
 use crate::join::JoinHandle;
 use crate::registry::{Birth, COOPERATIVE, CRITICAL, PROTECTED};
 use crate::spawn;
@@ -190,6 +192,10 @@ pub struct TaskInfo {
     pub cooperative: bool,
     /// Whether its end stops the program.
     pub critical: bool,
+    /// In which phase of the shutdown it is cancelled: see
+    /// [`shutdown_phase`](Builder::shutdown_phase). 0 for most, and for whatever the shutdown does not
+    /// cancel.
+    pub shutdown_phase: u8,
     /// Where it last caught a cancellation: the call of [`catch_cancel`](crate::catch_cancel).
     pub caught: Option<&'static Location<'static>>,
     /// Where it asked for its cancellation, which made it cooperative: the call of
@@ -231,6 +237,7 @@ impl TaskInfo {
             protected: false,
             cooperative: false,
             critical: false,
+            shutdown_phase: 0,
             caught: None,
             asked: None,
             shielded: None,
@@ -296,6 +303,9 @@ impl fmt::Display for Condition<'_> {
         if task.critical {
             f.write_str("critical, ")?;
         }
+        if task.shutdown_phase > 0 {
+            write!(f, "shutdown phase {}, ", task.shutdown_phase)?;
+        }
         match (task.kind, &task.state) {
             (Kind::Blocking, State::NotStarted) => f.write_str("queued"),
             (_, state @ State::Running { .. }) if task.unresponsive => {
@@ -355,13 +365,34 @@ impl fmt::Display for Label<'_> {
 #[derive(Debug)]
 #[must_use = "a task is only started by `spawn` and its like"]
 pub struct Builder {
-    name: Cow<'static, str>,
+    name: Arc<Cow<'static, str>>,
     marks: u32,
+    phase: Option<u8>,
+    members: Option<Arc<Members>>,
 }
 
 impl Builder {
     pub(crate) fn new(name: Cow<'static, str>) -> Self {
-        Self { name, marks: 0 }
+        Self {
+            name: Arc::new(name),
+            marks: 0,
+            phase: None,
+            members: None,
+        }
+    }
+
+    /// A task that is to be one of those.
+    pub(crate) fn member(
+        members: Arc<Members>,
+        name: Arc<Cow<'static, str>>,
+        phase: Option<u8>,
+    ) -> Self {
+        Self {
+            name,
+            marks: 0,
+            phase,
+            members: Some(members),
+        }
     }
 
     /// The task's end, in whatever way, stops the program if it comes before the shutdown, and is
@@ -388,10 +419,58 @@ impl Builder {
         self
     }
 
-    fn birth(self, kind: Kind, location: &'static Location<'static>) -> Birth {
-        Birth::plain(kind, location)
-            .named(self.name)
+    /// In which phase of the shutdown the task is cancelled: when all tasks of the phases before have
+    /// ended, or their time is over. 0 for all that say nothing else, main too.
+    ///
+    /// So what others work with goes after them: a writer that workers send to, the pool that handlers
+    /// borrow from. All phases share the one time of the tasks, `timeout_task_shutdown`: each may use an
+    /// equal part of what is left when its turn comes, among the phases that have tasks then. One that is
+    /// late is not ended for it; the next is cancelled all the same, and what has not ended when the time
+    /// of all is over is ended by force.
+    ///
+    /// A task that waits for its turn is like any before a shutdown, only that
+    /// [`is_stopping`](crate::is_stopping()) is true. What it spawns has its phase, unless it says
+    /// otherwise. Whatever ends the time of all tasks ends all phases at once, such as a second Ctrl-C.
+    /// A protected task is not cancelled in its phase and yet awaited in it. For a blocking job this
+    /// means nothing: jobs are awaited after the last task. Exit hooks run after all of them.
+    ///
+    /// ```
+    /// use tokio::sync::mpsc;
+    ///
+    /// let exit = aiorun::run(async {
+    ///     let (send, mut receive) = mpsc::channel(8);
+    ///     let writer = aiorun::task("writer").shutdown_phase(1).spawn(async move {
+    ///         let mut written = 0;
+    ///         while let Some(_line) = receive.recv().await {
+    ///             written += 1;
+    ///         }
+    ///         assert_eq!(written, 1, "the last words of the worker");
+    ///     });
+    ///     # drop(writer);
+    ///     aiorun::task("worker").spawn(async move {
+    ///         aiorun::cancelled().await;
+    ///         send.send("goodbye").await.unwrap();
+    ///     });
+    ///     # tokio::task::yield_now().await;
+    ///     aiorun::stop();
+    /// });
+    /// assert!(exit.is_success());
+    /// ```
+    pub fn shutdown_phase(mut self, phase: u8) -> Self {
+        self.phase = Some(phase);
+        self
+    }
+
+    fn birth(
+        self,
+        kind: Kind,
+        location: &'static Location<'static>,
+    ) -> (Birth, Option<Arc<Members>>) {
+        let birth = Birth::plain(kind, location)
+            .called(Some(self.name))
             .marked(self.marks)
+            .in_phase(self.phase);
+        (birth, self.members)
     }
 
     /// As [`aiorun::spawn`](crate::spawn()).
@@ -419,7 +498,11 @@ impl Builder {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        spawn::asynchronous(self.birth(Kind::Async, location), future)
+        let (birth, members) = self.birth(Kind::Async, location);
+        match members {
+            None => spawn::asynchronous(birth, future),
+            Some(members) => spawn::member(&members, birth, future),
+        }
     }
 
     /// As [`aiorun::spawn_fallible`](crate::spawn_fallible).
@@ -434,7 +517,11 @@ impl Builder {
         T: Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
     {
-        spawn::fallible(self.birth(Kind::Async, Location::caller()), future)
+        let (birth, members) = self.birth(Kind::Async, Location::caller());
+        match members {
+            None => spawn::fallible(birth, future),
+            Some(members) => spawn::fallible_member(&members, birth, future),
+        }
     }
 
     /// As [`aiorun::spawn_local`](crate::spawn_local).
@@ -449,7 +536,8 @@ impl Builder {
         F: Future + 'static,
         F::Output: 'static,
     {
-        spawn::local(self.birth(Kind::Local, Location::caller()), future)
+        let (birth, members) = self.birth(Kind::Local, Location::caller());
+        spawn::local(birth, members.as_ref(), future)
     }
 
     /// As [`aiorun::spawn_blocking`](crate::spawn_blocking).
@@ -463,6 +551,7 @@ impl Builder {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        spawn::blocking(self.birth(Kind::Blocking, Location::caller()), job)
+        let (birth, members) = self.birth(Kind::Blocking, Location::caller());
+        spawn::blocking(birth, members.as_ref(), job)
     }
 }

@@ -8,6 +8,7 @@
 //! is asked, a thread of ours finds out whether it can be had. Otherwise nobody is: a task that stands
 //! still for its diagnosis is worse than one without.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::phase::Step;
 use crate::registry::survey::Findings;
 use crate::run::Caller;
 use crate::sync::lock_std as lock;
+use crate::task::Id;
 use crate::thread::Helper;
 use crate::trace;
 
@@ -45,6 +47,16 @@ pub(super) enum Client {
     Signal { owed: bool },
     /// The log, beside the line that tells what is being waited for.
     Log,
+}
+
+impl Client {
+    /// Whom it asks, if not everybody, and until when.
+    fn of(&self) -> Option<&(HashSet<Id>, Instant)> {
+        match self {
+            Self::Caller(caller) => caller.of.as_ref(),
+            Self::Signal { .. } | Self::Log => None,
+        }
+    }
 }
 
 /// Surveys, and what becomes of them.
@@ -97,6 +109,15 @@ impl Surveys {
             at_limit,
         ];
         times.into_iter().flatten().min()
+    }
+
+    /// Takes those who may share a survey: who asks some tasks only, and is in a hurry, has one alone.
+    fn take_next(&mut self) -> Vec<Client> {
+        let alone = self.next.iter().position(|client| client.of().is_some());
+        match alone {
+            Some(at) => vec![self.next.remove(at)],
+            None => std::mem::take(&mut self.next),
+        }
     }
 
     fn until(&self) -> Option<Instant> {
@@ -153,12 +174,18 @@ impl Control {
             return;
         }
         self.surveys.patient = None;
-        let clients = std::mem::take(&mut self.surveys.next);
+        let clients = self.surveys.take_next();
         if is_probing {
             self.serve(clients, Findings::out_of_reach());
         } else {
-            let until = now + PATIENCE;
-            self.run.registry.survey_all(until);
+            let mut until = now + PATIENCE;
+            match clients.first().and_then(Client::of) {
+                Some((ids, limit)) => {
+                    until = until.min(*limit);
+                    self.run.registry.survey_some(until, ids);
+                }
+                None => self.run.registry.survey_all(until),
+            }
             self.surveys.under_way = Some((clients, until));
         }
         // There may be nobody to ask, and somebody who came meanwhile.

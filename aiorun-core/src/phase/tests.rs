@@ -1,10 +1,10 @@
 //! The machine as tables: what goes in, when, and what has to come out.
 
 use super::Action::{
-    ArmExit, CancelAll, Close, DisarmExit, Enter, Exit, Force, GiveUp, Leave, SayWaiting, Seal,
-    StartCallback, StartDelay, StartHook,
+    ArmExit, CancelAll, CancelNext, Close, DisarmExit, Enter, Exit, Force, GiveUp, Leave,
+    SayWaiting, Seal, StartCallback, StartDelay, StartHook,
 };
-use super::Event::{Abandon, Closing, Deadline, NoHook, Quiet, Stop};
+use super::Event::{Abandon, Ahead, Closing, Deadline, NoHook, Quiet, Stop, TurnOver};
 use super::Phase::{Cancelling, Closed, Draining, Finishing, Stopping};
 use super::*;
 
@@ -553,6 +553,136 @@ fn time_left_is_that_of_the_one_who_asks() {
     assert_eq!(at(&machine, Whose::Extra), Some(45), "a hook's own");
 }
 
+#[test]
+fn each_turn_has_an_equal_share_of_what_is_left() {
+    let limits = Limits {
+        tasks: Limit::After(secs(30)),
+        ..Limits::default()
+    };
+    let stopped = || {
+        let given = Given {
+            limits,
+            ..Given::default()
+        };
+        play(
+            given.machine(),
+            &[
+                (
+                    secs(0),
+                    STOP,
+                    &[Enter(Stopping), Enter(Cancelling), CancelAll],
+                ),
+                (secs(0), Ahead(2), &[]),
+            ],
+        )
+    };
+    // Nobody ends: thirds of it all, and one force at the end.
+    let machine = stopped();
+    assert_eq!(machine.deadline(), Some(secs(10)));
+    assert_eq!(
+        machine.step_ends(),
+        Some(secs(30)),
+        "the limit is everybody's"
+    );
+    let machine = play(
+        machine,
+        &[
+            (secs(9), Deadline, &[]),
+            (secs(10), Deadline, &[CancelNext]),
+            (secs(20), Deadline, &[CancelNext]),
+            (secs(29), Deadline, &[]),
+            (secs(30), Deadline, &[Force(Step::Cancel)]),
+        ],
+    );
+    assert_eq!(machine.step(), Step::Cancel);
+    // Who ends sooner leaves the rest to the others.
+    let mut machine = play(stopped(), &[(secs(2), TurnOver, &[CancelNext])]);
+    assert_eq!(machine.deadline(), Some(secs(16)));
+    // They have ended by themselves; there are more than were known.
+    for (ahead, ends) in [(0, 30), (3, 9), (1, 16)] {
+        machine.on(secs(3), Ahead(ahead));
+        assert_eq!(machine.deadline(), Some(secs(ends)), "{ahead} ahead");
+    }
+    play(
+        machine,
+        &[
+            (secs(5), TurnOver, &[CancelNext]),
+            (secs(6), TurnOver, &[]),
+            (secs(6), Quiet, &[Enter(Draining)]),
+            (secs(6), Ahead(1), &[]),
+            (secs(7), TurnOver, &[]),
+        ],
+    );
+}
+
+#[test]
+fn whatever_ends_the_time_ends_it_for_all_turns() {
+    // A second Ctrl-C.
+    let machine = play(
+        Given::default().machine(),
+        &[
+            (
+                secs(0),
+                INT,
+                &[Enter(Stopping), Enter(Cancelling), CancelAll],
+            ),
+            (secs(0), Ahead(5), &[]),
+            (secs(1), INT, &[SayWaiting(Signal::INT)]),
+            (secs(1), Deadline, &[Force(Step::Cancel)]),
+            (secs(1), Ahead(1), &[]),
+            (secs(1), TurnOver, &[]),
+        ],
+    );
+    assert_eq!(machine.deadline(), Some(ms(1_100)));
+    // No time at all.
+    let limits = Limits {
+        tasks: Limit::After(secs(0)),
+        ..Limits::default()
+    };
+    let given = Given {
+        limits,
+        ..Given::default()
+    };
+    play(
+        given.machine(),
+        &[
+            (
+                secs(0),
+                STOP,
+                &[Enter(Stopping), Enter(Cancelling), CancelAll],
+            ),
+            (secs(0), Ahead(5), &[]),
+            (secs(0), Deadline, &[Force(Step::Cancel)]),
+        ],
+    );
+}
+
+#[test]
+fn without_a_limit_a_turn_takes_its_time() {
+    let limits = Limits {
+        total: Limit::None,
+        tasks: Limit::None,
+        ..Limits::default()
+    };
+    let given = Given {
+        limits,
+        ..Given::default()
+    };
+    let machine = play(
+        given.machine(),
+        &[
+            (
+                secs(0),
+                STOP,
+                &[Enter(Stopping), Enter(Cancelling), CancelAll],
+            ),
+            (secs(0), Ahead(1), &[]),
+        ],
+    );
+    assert_eq!(machine.deadline(), None);
+    play(machine, &[(secs(1_000), TurnOver, &[CancelNext])]);
+}
+
 mod any_events {
     use proptest::prelude::*;
 
@@ -567,6 +697,8 @@ mod any_events {
             Just(Quiet),
             Just(Deadline),
             Just(Abandon),
+            Just(TurnOver),
+            (0_u32..300).prop_map(Ahead),
         ]
     }
 

@@ -60,7 +60,7 @@ impl Task {
 fn registry() -> (&'static Registry, u64) {
     let registry = Registry::leak();
     let epoch = EPOCHS.fetch_add(1, Relaxed);
-    registry.gate.store(epoch << 8, SeqCst);
+    registry.gate.store(epoch << EPOCH_SHIFT, SeqCst);
     (registry, epoch)
 }
 

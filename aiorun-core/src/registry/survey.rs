@@ -82,6 +82,13 @@ impl Registry {
         self.survey(until, |_, _| true);
     }
 
+    /// Asks some of them.
+    pub(crate) fn survey_some(&self, until: Instant, ids: &HashSet<Id>) {
+        self.survey(until, |body, _| {
+            Id::new(body.id).is_some_and(|id| ids.contains(&id))
+        });
+    }
+
     /// Asks those that will be refused if they are ended by force.
     pub(crate) fn survey_stubborn(&self, until: Instant, applies: impl Fn(Sort) -> bool) {
         self.survey(until, |body, flags| {

@@ -36,7 +36,7 @@ impl Bench {
         let registry = Registry::leak();
         registry.default_marks.store(marks, Relaxed);
         let epoch = EPOCHS.fetch_add(1, Relaxed);
-        registry.gate.store(epoch << 8, SeqCst);
+        registry.gate.store(epoch << EPOCH_SHIFT, SeqCst);
         Self { registry, epoch }
     }
 
@@ -506,4 +506,146 @@ fn who_asks_while_all_are_being_marked_is_told_once_it_is_marked() {
     slot.cancel(id);
     assert!(slot.ask(Location::caller()));
     assert!(slot.must_suspend(), "it is received when all are marked");
+}
+
+/// A task that says in which phase it is to be cancelled.
+#[track_caller]
+fn in_phase(
+    bench: &Bench,
+    parent: Option<&Slot>,
+    phase: impl Into<Option<u8>>,
+) -> (&'static Slot, Id) {
+    let birth = Birth::plain(Kind::Async, Location::caller()).in_phase(phase.into());
+    let (slot, id) = bench.registry.admit(bench.epoch, parent, &birth);
+    (slot.expect("the run is not over"), id)
+}
+
+/// Begins the next turn, as the control thread does.
+fn turn(bench: &Bench) -> Turns {
+    let had_theirs = bench.registry.turns().turn;
+    bench.registry.next_turn(false);
+    bench.registry.request_all(Some(had_theirs));
+    bench.registry.wake_attentive();
+    bench.registry.turns()
+}
+
+#[test]
+fn who_has_a_later_phase_waits_for_its_turn() {
+    let bench = Bench::new();
+    let (waker, polled) = (alarm().1, |slot: &Slot, waker: &Waker| {
+        assert_eq!(slot.attend(waker), Verdict::Poll);
+    });
+    let plain = bench.task(Kind::Async, 0).0;
+    let slots = [
+        plain,
+        in_phase(&bench, None, 2).0,
+        in_phase(&bench, None, 7).0,
+    ];
+    slots.iter().for_each(|slot| polled(slot, &waker));
+    assert_eq!(bench.registry.census().tasks, 3);
+    assert_eq!(
+        slots.map(|slot| info_of(slot).unwrap().shutdown_phase),
+        [0, 2, 7]
+    );
+    let expected = |turn, waiting, ahead| Turns {
+        turn,
+        waiting,
+        ahead,
+    };
+    bench.cancel_all();
+    assert_eq!(bench.registry.turns(), expected(0, 1, 2));
+    assert_eq!(slots.map(Slot::needs_attention), [true, false, false]);
+    slots[0].end(Outcome::Cancelled);
+    assert_eq!(bench.registry.turns(), expected(0, 0, 2));
+    assert_eq!(turn(&bench), expected(2, 1, 1));
+    assert_eq!(slots[1].attend(&waker), Verdict::Drop);
+    assert!(!slots[2].needs_attention());
+    // It did not end in its time, and is not asked again.
+    assert_eq!(turn(&bench), expected(7, 2, 0));
+    assert!(!slots[1].needs_attention());
+    assert_eq!(slots[2].attend(&waker), Verdict::Drop);
+    slots[1..]
+        .iter()
+        .for_each(|slot| slot.end(Outcome::Cancelled));
+    assert_eq!(bench.registry.turns(), expected(7, 0, 0));
+    assert_eq!(turn(&bench), expected(LAST_TURN, 0, 0));
+    assert_eq!(bench.registry.census(), Census::default());
+    assert_eq!(bench.ended(Outcome::Cancelled), 3);
+}
+
+#[test]
+fn a_child_has_the_phase_of_its_spawner_unless_it_says_otherwise() {
+    let bench = Bench::new();
+    let parent = in_phase(&bench, None, 3).0;
+    for (said, expected) in [(None, 3), (Some(0), 0), (Some(9), 9)] {
+        let child = in_phase(&bench, Some(parent), said).0;
+        assert_eq!(info_of(child).unwrap().shutdown_phase, expected, "{said:?}");
+    }
+    // The shutdown does not cancel those.
+    for (kind, marks) in [
+        (Kind::Blocking, 0),
+        (Kind::Hook, 0),
+        (Kind::Async, BARE_SHIELD),
+    ] {
+        let child = bench.child_of(Some(parent), kind, marks).0;
+        assert_eq!(info_of(child).unwrap().shutdown_phase, 0, "{kind}");
+    }
+    let census = bench.registry.census();
+    assert_eq!((census.tasks, census.jobs, census.bare_shields), (5, 1, 1));
+}
+
+/// Who may still start work when, and what is to become of it.
+#[test]
+fn born_in_a_turn() {
+    let bench = Bench::new();
+    let waker = alarm().1;
+    let parents = [0, 1, 2].map(|phase| in_phase(&bench, None, phase).0);
+    for parent in parents {
+        assert_eq!(parent.attend(&waker), Verdict::Poll);
+    }
+    let born = |parent: Option<&Slot>, phase: Option<u8>| {
+        let flags = in_phase(&bench, parent, phase).0.flags.load(Relaxed);
+        (flags & CANCEL != 0, flags & LATE != 0)
+    };
+    let (cancelled, late, ordinary) = ((true, false), (false, true), (false, false));
+    bench.cancel_all();
+    assert_eq!(
+        born(Some(parents[0]), None),
+        cancelled,
+        "it is about to be told"
+    );
+    assert_eq!(
+        born(Some(parents[1]), None),
+        ordinary,
+        "its turn has not come"
+    );
+    assert_eq!(born(Some(parents[1]), Some(0)), late);
+    assert_eq!(born(Some(parents[0]), Some(1)), ordinary);
+    assert_eq!(parents[0].attend(&waker), Verdict::Drop);
+    assert_eq!(born(Some(parents[0]), None), late, "it was told");
+    assert_eq!(born(None, Some(2)), ordinary);
+    turn(&bench);
+    assert_eq!(born(Some(parents[1]), None), cancelled);
+    assert_eq!(born(Some(parents[0]), Some(1)), late);
+    assert_eq!(born(None, Some(2)), ordinary);
+    bench.registry.next_turn(false);
+    // While those of phase 2 are being marked: one is as good as told, the others were.
+    assert_eq!(born(Some(parents[2]), None), cancelled);
+    assert_eq!(born(Some(parents[0]), None), late);
+    bench.registry.set_phase(Phase::Draining);
+    assert_eq!(born(None, Some(200)), late);
+}
+
+#[test]
+fn a_task_of_a_later_phase_that_is_given_up_is_counted_once() {
+    let bench = Bench::new();
+    let slot = in_phase(&bench, None, 1).0;
+    let plain = bench.task(Kind::Async, 0).0;
+    assert_eq!(bench.registry.give_up(|_| true).len(), 2);
+    assert_eq!(bench.registry.census().given_up, 2);
+    assert_eq!(bench.registry.turns().ahead, 0);
+    slot.end(Outcome::Completed);
+    plain.end(Outcome::Completed);
+    assert_eq!(bench.registry.census(), Census::default());
+    assert_eq!(bench.ended(Outcome::Refused), 2);
 }
