@@ -11,7 +11,7 @@ use crate::trial::{
 
 /// Raises a signal, and again and again, beyond the half second of one burst, until tasks are no
 /// longer awaited.
-fn insist(handle: Handle, signal: Signal) {
+pub(crate) fn insist(handle: Handle, signal: Signal) {
     handle.raise(signal);
     thread::spawn(move || {
         while handle.phase() < Phase::Finishing {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use aiorun::task::{State, TaskInfo};
 use aiorun::{Builder, Exit, Flavor, Handle, Phase, StopReason};
 
 /// No test takes nearly as long, under whatever load.
@@ -178,6 +179,15 @@ pub(crate) async fn give_way() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Lets everybody begin: who has not is dropped by a cancellation, whatever it begins with.
+pub(crate) async fn all_begin() {
+    let is_new = |task: TaskInfo| task.state == State::NotStarted;
+    while Handle::current().tasks().into_iter().any(is_new) {
+        tokio::task::yield_now().await;
+    }
+    give_way().await;
 }
 
 /// Waits until the run is in `phase` or beyond.
