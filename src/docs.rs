@@ -7,6 +7,7 @@
 //! - [`servers`]: how a server ends without losing a request.
 //! - [`databases`]: how a program leaves its database in order.
 //! - [`deployment`]: how a program gets on with systemd, Kubernetes, and its own child processes.
+//! - [`groups`]: how a program stops in order, and how a part of it stops alone.
 //! - [`migrating`]: how a program with tokens and trackers comes here.
 //! - [`from_tokio_graceful_shutdown`]: how one with its subsystems does.
 //! - [`from_python`]: what people know from the Python package, and where it is here.
@@ -32,6 +33,9 @@ pub mod databases {}
 
 #[doc = include_str!("docs/deployment.md")]
 pub mod deployment {}
+
+#[doc = include_str!("docs/groups.md")]
+pub mod groups {}
 
 #[cfg(feature = "tokio-util")]
 #[doc = include_str!("docs/migrating.md")]

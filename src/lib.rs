@@ -99,6 +99,8 @@
 //! | start a task that shutdown waits for and does not cancel | [`shutdown_waits_for`] |
 //! | start blocking work | [`spawn_blocking`] |
 //! | name a task, or make its end the end of the program | [`task()`](fn@task), [`critical`](task::Builder::critical) |
+//! | have a task end after those that need it | [`shutdown_phase`](task::Builder::shutdown_phase) |
+//! | cancel, await, list or shut down a part of the program | [`group()`](fn@group), [`Group`] |
 //! | await, cancel or abort a task | [`JoinHandle`] |
 //! | clean up when cancelled, with awaits | [`catch_cancel`] |
 //! | keep a section from being cut | [`shield`] |

@@ -305,6 +305,9 @@ impl Group {
     /// [`Report::abandoned`]. So does a task that is stuck in a poll, which the shutdown of the program
     /// will wait for.
     ///
+    /// All are cancelled at once, in whatever [phase](Self::shutdown_phase) of the program's shutdown they
+    /// would be. Where order matters, groups inside this one are shut down one after the other.
+    ///
     /// The report is of this group: its times are counted from when the group was made, and its tasks are
     /// all that were ever members. It tells of no strays, hooks and failures, which are the program's. Who
     /// refused is counted by the report of the program too, and is no error of it.
@@ -403,7 +406,7 @@ impl Group {
     /// assert!(exit.is_success());
     /// ```
     pub fn tasks(&self) -> Vec<TaskInfo> {
-        self.members.describe(|slot, id| slot.info(id))
+        self.members.describe(Slot::info)
     }
 
     /// The supervisor that it belongs to.
@@ -558,9 +561,12 @@ impl Members {
 
     /// Ends all tasks at their next poll. Returns how they were, and how the jobs are.
     fn force(&self) -> Vec<TaskInfo> {
-        self.describe(|slot, id| match slot.is_blocking() {
-            true => slot.info(id),
-            false => slot.force(id),
+        self.describe(|slot, id| {
+            if slot.is_blocking() {
+                slot.info(id)
+            } else {
+                slot.force(id)
+            }
         })
     }
 }

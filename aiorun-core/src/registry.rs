@@ -1866,7 +1866,8 @@ impl ShardState {
 }
 
 fn turn_of(gate: u64) -> u8 {
-    (gate >> TURN_SHIFT & u64::from(LAST_TURN)) as u8
+    let [_, turn, ..] = gate.to_le_bytes();
+    turn
 }
 
 fn phase_of(gate: u64) -> Phase {

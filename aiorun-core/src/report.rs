@@ -11,7 +11,7 @@ use crate::registry::{Outcome, Tally};
 use crate::task::TaskInfo;
 use crate::text::{Count, Short};
 
-/// What happened in a run. `Display` shows it as a table.
+/// What happened in a run, or in a [`Group`](crate::Group::shutdown). `Display` shows it as a table.
 ///
 /// ```
 /// let exit = aiorun::run(async {

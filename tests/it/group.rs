@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use aiorun::{Builder, Flavor, Group, Handle, Phase, StopReason, catch_cancel, shield};
+use aiorun::{Builder, Flavor, Group, Handle, JoinHandle, Phase, StopReason, catch_cancel, shield};
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
 
@@ -97,7 +97,8 @@ fn to_cancel_one_leaves_the_others_alone() {
                 assert!(task.await.unwrap_err().is_cancelled());
             }
             all_begin().await;
-            assert!(!outside.is_finished() && !second.iter().any(|task| task.is_finished()));
+            assert!(!outside.is_finished());
+            assert!(!second.iter().any(JoinHandle::is_finished));
             // It goes on.
             assert_eq!(groups[0].spawn(async { 1 }).await.unwrap(), 1);
             groups[1].cancel();
@@ -155,18 +156,18 @@ fn one_below_is_shut_down_alone() {
 fn join_waits_for_what_members_spawn() {
     for flavor in FLAVORS {
         passes(&mut builder(flavor), async {
-            fn tree(group: Group, depth: u32, seen: Arc<AtomicU32>) {
+            fn tree(group: &Group, depth: u32, seen: Arc<AtomicU32>) {
                 let again = group.clone();
                 group.spawn(async move {
                     seen.fetch_add(1, Ordering::SeqCst);
                     tokio::task::yield_now().await;
                     for _ in 0..if depth > 0 { 2 } else { 0 } {
-                        tree(again.clone(), depth - 1, Arc::clone(&seen));
+                        tree(&again, depth - 1, Arc::clone(&seen));
                     }
                 });
             }
             let (group, seen) = (aiorun::group("tree"), Arc::<AtomicU32>::default());
-            tree(group.clone(), 6, Arc::clone(&seen));
+            tree(&group, 6, Arc::clone(&seen));
             group.join().await;
             assert_eq!(seen.load(Ordering::SeqCst), (1 << 7) - 1);
             aiorun::stop();
@@ -300,7 +301,7 @@ fn who_is_stuck_in_a_poll_is_told_and_so_are_jobs() {
         let (of_job, has_begun) = (Arc::clone(&ends), begun.clone());
         group.task("job").spawn_blocking(move || {
             has_begun.blocking_send(()).unwrap();
-            drop(of_job.lock().unwrap().recv());
+            let _ = of_job.lock().unwrap().recv();
         });
         begins.recv().await.unwrap();
         let of_task = Arc::clone(&ends);

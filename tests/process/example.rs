@@ -13,7 +13,7 @@ use crate::child::Program;
 use crate::ended::Ended;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 18] = [
+    let tests: [(&str, fn()); 20] = [
         ("echo_server_and_client", echo),
         ("echo_server_on_a_taken_address", taken_address),
         ("hello", hello),
@@ -31,6 +31,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("children", children),
         ("systemd", systemd),
         ("kubernetes", kubernetes),
+        ("readiness", readiness),
+        ("tenants", tenants),
         ("each_says_what_to_type_and_has_a_test", each_has_a_test),
     ];
     let trial = |(name, test): (&str, fn())| {
@@ -352,21 +354,63 @@ fn kubernetes() {
     let mut server = example("kubernetes", &["127.0.0.1:0"]).start();
     let line = server.wait_for("listening on ");
     let address = line.trim_start_matches("listening on ");
-    let ask = |path| {
-        let mut stream = TcpStream::connect(address).expect("the server listens");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
-        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it reads");
-        std::io::read_to_string(stream).expect("it answers")
-    };
-    assert!(ask("/ready").starts_with("HTTP/1.1 200 "));
+    assert!(ask(address, "/ready").starts_with("HTTP/1.1 200 "));
     server.signal(Signal::TERM);
-    while !ask("/ready").starts_with("HTTP/1.1 503 ") {}
-    assert!(ask("/").ends_with("\r\n\r\nhello"));
+    while !ask(address, "/ready").starts_with("HTTP/1.1 503 ") {}
+    assert!(ask(address, "/").ends_with("\r\n\r\nhello"));
     // One that comes sooner would be of the same burst.
     std::thread::sleep(Duration::from_millis(700));
     server.signal(Signal::TERM);
     let ended = server.finish();
     ended.exited(0).within(Duration::from_secs(8));
+}
+
+/// What a server answers.
+fn ask(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    std::io::Write::write_all(&mut stream, request.as_bytes()).expect("it reads");
+    std::io::read_to_string(stream).expect("it answers")
+}
+
+fn readiness() {
+    const ORDERS: usize = 40;
+    let mut server = example("readiness", &["127.0.0.1:0"]).start();
+    let line = server.wait_for("listening on ");
+    let address = line.trim_start_matches("listening on ");
+    assert!(ask(address, "/ready").starts_with("HTTP/1.1 200 "));
+    server.signal(Signal::TERM);
+    while !ask(address, "/ready").starts_with("HTTP/1.1 503 ") {}
+    // More than can be packed before the server ends, which a second signal brings about.
+    for _ in 0..ORDERS {
+        assert!(ask(address, "/order").starts_with("HTTP/1.1 202 "));
+    }
+    std::thread::sleep(Duration::from_millis(700));
+    server.signal(Signal::TERM);
+    let ended = server.finish();
+    ended.exited(0).says_times(ORDERS, "packed");
+    ended.in_order(&["packed", "the pool is closed"]);
+    let closed = ended.lines.last().expect("a line");
+    assert_eq!(closed.text, "the pool is closed", "{ended:?}");
+}
+
+fn tenants() {
+    let mut child = example("tenants", &[]).start();
+    child.wait_for("still there: task `tenants/eve/packer`");
+    child.wait_for("tenants/eve packed order 11");
+    child.signal(Signal::INT);
+    let ended = child.finish();
+    ended.exited(0).complains_not();
+    ended.says_once("tenants/bob has left: 2 spawned, 1 completed, 1 cancelled, 1 caught");
+    ended.says_times(4, "still there: task `tenants/");
+    ended.says_times(3, " closed the shop");
+    for name in ["ann", "eve"] {
+        ended.in_order(&[
+            &format!("tenants/{name} closed the shop"),
+            "the ledger is closed",
+        ]);
+    }
+    ended.in_order(&["tenants/bob closed the shop", "tenants/eve packed order 11"]);
 }
 
 fn each_has_a_test() {

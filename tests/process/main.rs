@@ -35,6 +35,7 @@ mod stuck;
 mod systemd;
 mod tally;
 mod transcript;
+mod turn;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     cases.module("signal", signal::register);
     cases.module("repeat", repeat::register);
     cases.module("phase", phase::register);
+    cases.module("turn", turn::register);
     cases.module("start", start::register);
     cases.module("limit", limit::register);
     cases.module("drain", drain::register);

@@ -175,6 +175,59 @@ fn no_child_ends_before_its_parent_is_marked() {
     });
 }
 
+fn reserve_in_phase(
+    registry: &'static Registry,
+    epoch: u64,
+    parent: Option<&Slot>,
+    phase: Option<u8>,
+) -> &'static Slot {
+    let birth = Birth::plain(Kind::Async, here()).in_phase(phase);
+    registry.admit(epoch, parent, &birth).0.expect("not over")
+}
+
+#[test]
+fn a_child_born_while_the_turn_moves_on() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let parent = reserve_in_phase(registry, epoch, None, Some(1));
+        assert_eq!(Task::new(parent).poll(), Verdict::Poll);
+        registry.set_phase(Phase::Cancelling);
+        registry.cancel_all();
+        let control = thread::spawn(move || {
+            registry.next_turn(false);
+            registry.request_all(Some(0));
+            registry.wake_attentive();
+        });
+        let child = Task::new(reserve_in_phase(registry, epoch, Some(parent), None));
+        let dropped = child.poll() == Verdict::Drop;
+        control.join().unwrap();
+        assert!(dropped || child.settle(), "the child was forgotten");
+    });
+}
+
+#[test]
+fn a_task_of_a_phase_that_nobody_knew_and_the_last_one_before_it() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        let (last, _) = reserve(registry, epoch, None, 0);
+        registry.set_phase(Phase::Cancelling);
+        registry.cancel_all();
+        let task = thread::spawn(move || {
+            reserve_in_phase(registry, epoch, None, Some(2));
+            last.end(Outcome::Cancelled);
+        });
+        let turns = registry.turns();
+        let seen = (turns.waiting, turns.ahead) == (0, 1);
+        task.join().unwrap();
+        assert!(
+            seen || was_told(registry),
+            "the control thread would wait for nobody"
+        );
+        let turns = registry.turns();
+        assert_eq!((turns.waiting, turns.ahead), (0, 1));
+    });
+}
+
 #[test]
 fn the_last_task_ends_and_the_control_thread_looks() {
     ::loom::model(|| {

@@ -541,7 +541,9 @@ fn who_has_a_later_phase_waits_for_its_turn() {
         in_phase(&bench, None, 2).0,
         in_phase(&bench, None, 7).0,
     ];
-    slots.iter().for_each(|slot| polled(slot, &waker));
+    for slot in slots {
+        polled(slot, &waker);
+    }
     assert_eq!(bench.registry.census().tasks, 3);
     assert_eq!(
         slots.map(|slot| info_of(slot).unwrap().shutdown_phase),
