@@ -443,8 +443,12 @@ impl<T> Series<'_, T> {
         };
         let checked = caught(self.of.check.begin(trial)).await;
         checked.map_err(|payload| {
-            let what = format_args!("the check failed after run {}", self.runs);
-            self.fails(what, cancelled, &seen, &payload)
+            self.fails(
+                format_args!("the check failed after run {}", self.runs),
+                cancelled,
+                &seen,
+                &payload,
+            )
         })?;
         Ok(struck)
     }
