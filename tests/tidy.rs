@@ -94,6 +94,32 @@ fn the_three_crates_have_one_version() {
 }
 
 #[test]
+fn the_three_crates_say_what_they_are() {
+    for directory in ["", "aiorun-core/", "aiorun-macros/"] {
+        let manifest = read(&format!("{directory}Cargo.toml"));
+        let package = between(&manifest, "[package]", "\n\n[features]");
+        let inherited = [
+            "rust-version",
+            "license",
+            "keywords",
+            "categories",
+            "documentation",
+        ];
+        for field in inherited {
+            let line = format!("\n{field}.workspace = true\n");
+            assert!(package.contains(&line), "{directory}: {field}");
+        }
+        for field in ["description = \"", "readme = \"", "include = ["] {
+            assert!(package.contains(field), "{directory}: {field}");
+        }
+        assert!(manifest.contains("[package.metadata.docs.rs]\nall-features = true\n"));
+        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            assert_eq!(read(&format!("{directory}{licence}")), read(licence));
+        }
+    }
+}
+
+#[test]
 fn the_changelog_names_the_version() {
     let heading = format!("\n## [{}]", version());
     assert!(

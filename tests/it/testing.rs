@@ -18,7 +18,7 @@ async fn imports() {
 }
 
 #[ignore = "it fails, as it is to"]
-#[aiorun::test(shutdown_timeout = 1)]
+#[aiorun::test(shutdown_timeout = 2)]
 async fn exports() {
     aiorun::task("writer").spawn(async { shield(write()).await });
     yield_now().await; // it has begun
