@@ -59,7 +59,6 @@ async fn pack(mut orders: mpsc::Receiver<()>, pool: Arc<Semaphore>) {
 }
 
 async fn close(pool: Arc<Semaphore>) {
-    // They are all there: nobody has one any more.
     let _all = pool.acquire_many(4).await;
     pool.close();
     println!("the pool is closed");

@@ -484,7 +484,9 @@ impl Control {
                 {
                     self.shields.pop();
                 }
-                self.shields.is_empty() && registry.turns().waiting == 0
+                let Turns { waiting, ahead, .. } = registry.turns();
+                // Where there is a turn more than the machine knows of, that comes first.
+                self.shields.is_empty() && waiting == 0 && ahead == self.ahead
             }
             Step::Drain | Step::Hook => {
                 let census = census();
@@ -798,7 +800,13 @@ impl Control {
                 self.run.say(Message::Reading(reading));
             }
         }
-        self.run.registry.set_phase(phase);
+        let registry = self.run.registry;
+        let had_theirs = registry.turns().turn;
+        registry.set_phase(phase);
+        if phase == Phase::Draining && registry.has_later() {
+            // They came when nobody was looking any more. From now on all come too late for a turn.
+            self.run.cancel_all(Some(had_theirs));
+        }
         if phase != Phase::Closed {
             self.record.phases.push(PhaseReport {
                 phase,

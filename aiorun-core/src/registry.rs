@@ -1451,6 +1451,12 @@ impl Registry {
         }
     }
 
+    /// Whether there are tasks that are not of phase 0.
+    pub(crate) fn has_later(&self) -> bool {
+        let is_later = |shard: &MutexGuard<'_, ShardState>| shard.later.iter().any(|&it| it > 0);
+        self.all_shards().iter().any(is_later)
+    }
+
     /// Moves on to the next phase that has tasks, or past them all. `request_all` is to follow.
     pub(crate) fn next_turn(&self, is_last: bool) {
         // With all of them locked, nobody is admitted to a phase that is passed over.

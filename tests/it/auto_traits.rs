@@ -7,10 +7,11 @@ use std::fmt::Debug;
 use std::marker::{PhantomData, PhantomPinned};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
+use std::time::Duration;
 
 use aiorun::task::{Branch, Frame, State, TaskInfo, Trace};
 use aiorun::{
-    AbortHandle, Cancellation, Cancelled, CatchCancel, Checkpoint, Dump, Exit, Handle, JoinError,
+    AbortHandle, Cancellation, Cancelled, CatchCancel, Checkpoint, Dump, Exit, Group, Handle, JoinError,
     JoinHandle, Report, RunError, Shield, StopReason, Stopping,
 };
 
@@ -27,6 +28,13 @@ fn debug<T: Debug>() {}
 
 /// What `dump` returns is no named type.
 fn same_thread_or_another(_: fn(&Handle) -> Box<dyn Future<Output = Dump> + Send + '_>) {}
+
+/// As little are what a group returns.
+fn a_group_anywhere(
+    _: fn(&Group) -> Box<dyn Future<Output = ()> + Send + '_>,
+    _: fn(&Group) -> Box<dyn Future<Output = Report> + Send + '_>,
+) {
+}
 
 /// Both wrappers are what their future is.
 fn as_the_future<S: Send, Y: Sync, U: Unpin, W: UnwindSafe, R: RefUnwindSafe, A>() {
@@ -78,6 +86,8 @@ fn the_types_go_everywhere() {
     anywhere::<Checkpoint>();
     anywhere::<Stopping>();
     anywhere::<Handle>();
+    anywhere::<Group>();
+    anywhere::<aiorun::task::Builder>();
     anywhere::<AbortHandle>();
     anywhere::<JoinError>();
     anywhere::<StopReason>();
@@ -88,6 +98,10 @@ fn the_types_go_everywhere() {
     anywhere::<Branch>();
     anywhere::<Frame>();
     same_thread_or_another(|handle| Box::new(handle.dump()));
+    a_group_anywhere(
+        |group| Box::new(group.join()),
+        |group| Box::new(group.shutdown(Duration::ZERO)),
+    );
     #[cfg(feature = "hyper")]
     anywhere::<aiorun::Executor>();
     // They have errors of others in them, who promise nothing of unwinding.

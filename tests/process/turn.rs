@@ -92,7 +92,7 @@ fn play(builder: &mut Builder, start: fn()) -> ExitCode {
 
 fn ordered(scene: &Scene) -> ExitCode {
     play(&mut scene.builder(), || {
-        [9, 0, 1].into_iter().for_each(talk)
+        [9, 0, 1].into_iter().for_each(talk);
     })
 }
 

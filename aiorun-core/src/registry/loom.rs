@@ -206,6 +206,23 @@ fn a_child_born_while_the_turn_moves_on() {
 }
 
 #[test]
+fn who_comes_for_a_turn_when_there_are_no_more() {
+    ::loom::model(|| {
+        let (registry, epoch) = registry();
+        registry.set_phase(Phase::Cancelling);
+        registry.cancel_all();
+        let spawner = thread::spawn(move || reserve_in_phase(registry, epoch, None, Some(1)));
+        let had_theirs = registry.turns().turn;
+        registry.set_phase(Phase::Draining);
+        if registry.has_later() {
+            registry.request_all(Some(had_theirs));
+        }
+        let flags = spawner.join().unwrap().flags.load(SeqCst);
+        assert!(flags & (CANCEL | LATE) != 0, "nobody ever cancels it");
+    });
+}
+
+#[test]
 fn a_task_of_a_phase_that_nobody_knew_and_the_last_one_before_it() {
     ::loom::model(|| {
         let (registry, epoch) = registry();
