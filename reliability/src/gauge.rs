@@ -21,8 +21,8 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) fn now() -> Self {
-        let stats = ALLOCATOR.stats();
-        let heap = stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated);
+        let asked = ALLOCATOR.stats();
+        let heap = asked.bytes_allocated.wrapping_sub(asked.bytes_deallocated);
         let statm = fs::read_to_string("/proc/self/statm").expect("procfs");
         let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
         let page: u64 = rustix::param::page_size() as u64;

@@ -69,7 +69,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     if order.whole {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         fs::write(root.join("RELIABILITY.md"), findings.page())?;
-        findings.draw(&root.join("reliability/soak.svg"))?;
+        let samples = soak::TAKEN.lock().map_err(|error| error.to_string())?;
+        plot::soak(&root.join("reliability/soak.svg"), &samples)?;
     }
     let code = if findings.hold() {
         ExitCode::SUCCESS
@@ -101,7 +102,7 @@ impl Order {
         let soak = match (minutes, short) {
             (Some(minutes), _) => Duration::from_secs_f64(60.0 * f64::max(minutes, 0.1)),
             (None, true) => Duration::from_secs(10),
-            (None, false) => Duration::from_secs(600),
+            (None, false) => Duration::from_mins(10),
         };
         Ok(Self {
             storms,

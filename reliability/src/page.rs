@@ -1,17 +1,13 @@
 //! Plays storms, and writes what came of them.
 
 use std::any::Any;
-use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::panic::catch_unwind;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::plot;
-use crate::soak;
-use crate::storm::{Extent, NotPlayed, Storm, Trial};
+use crate::storm::{Extent, Storm, Trial, Verdict};
 
 /// What came of each.
 pub(crate) struct Findings {
@@ -23,13 +19,6 @@ struct Row {
     storm: &'static Storm,
     verdict: Verdict,
     took: Duration,
-}
-
-enum Verdict {
-    Held(String),
-    NotPlayed(&'static str),
-    /// With what the check said.
-    Failed(String),
 }
 
 impl Findings {
@@ -78,16 +67,6 @@ impl Findings {
             .replace("{{machine}}", &machine(self.seed))
             .replace("{{storms}}", &storms)
     }
-
-    /// Draws the soak.
-    pub(crate) fn draw(&self, path: &Path) -> Result<(), Box<dyn Error>> {
-        let samples = soak::TAKEN.lock().map_err(|error| error.to_string())?;
-        if samples.is_empty() {
-            Ok(())
-        } else {
-            plot::soak(path, &samples)
-        }
-    }
 }
 
 impl Row {
@@ -99,11 +78,8 @@ impl Row {
             under: &[],
         };
         let began = Instant::now();
-        let verdict = match catch_unwind(|| (storm.check)(&trial)) {
-            Ok(Ok(figures)) => Verdict::Held(figures),
-            Ok(Err(NotPlayed(why))) => Verdict::NotPlayed(why),
-            Err(payload) => Verdict::Failed(message(&*payload)),
-        };
+        let verdict = catch_unwind(|| (storm.check)(&trial))
+            .unwrap_or_else(|payload| Verdict::Failed(message(&*payload)));
         Self {
             storm,
             verdict,

@@ -12,7 +12,8 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::scene::{Scene, idle, ready};
-use crate::storm::{FLAVORS, Outcome, Storm, Trial, size};
+use crate::storm::Verdict::Held;
+use crate::storm::{FLAVORS, Storm, Trial, Verdict, size};
 use crate::tally::{Token, adds_up, tell};
 
 pub(crate) const STORM: Storm = Storm {
@@ -126,7 +127,7 @@ fn start(number: u64) {
     }
 }
 
-fn check(trial: &Trial) -> Outcome {
+fn check(trial: &Trial) -> Verdict {
     let tasks = trial.size(100_000, 10_000);
     let ended = trial.each(2, |number, _| {
         let flavor = FLAVORS[usize::from(number == 1)];
@@ -142,7 +143,7 @@ fn check(trial: &Trial) -> Outcome {
         ]));
         ended
     });
-    Ok(format!(
+    Held(format!(
         "{} tasks in each of two programs, {} panics, all of them noticed once",
         tasks,
         ended.iter().map(|it| it.figure("noticed")).sum::<u64>()
@@ -157,10 +158,10 @@ fn panicking_hook(scene: &Scene) -> ExitCode {
     })
 }
 
-fn check_panicking_hook(trial: &Trial) -> Outcome {
+fn check_panicking_hook(trial: &Trial) -> Verdict {
     for flavor in FLAVORS {
         let ended = trial.program(flavor, 0).run();
         ended.killed_by(Signal::ABORT.as_raw()).says("aborting");
     }
-    Ok("both flavours".to_owned())
+    Held("both flavours".to_owned())
 }

@@ -15,7 +15,8 @@ use tokio::time::sleep;
 use crate::child::{Child, Program};
 use crate::load::{BEGUN, counted, nothing_is_cut, section, tell_sections};
 use crate::scene::{Scene, idle, ready};
-use crate::storm::{FLAVORS, Outcome, Storm, Trial, size};
+use crate::storm::Verdict::Held;
+use crate::storm::{FLAVORS, Storm, Trial, Verdict, size};
 use crate::tally::{Token, adds_up, tell};
 
 pub(crate) const STORM: Storm = Storm {
@@ -95,7 +96,7 @@ async fn cut_at_no_time() {
     }
 }
 
-fn check(trial: &Trial) -> Outcome {
+fn check(trial: &Trial) -> Verdict {
     let lasts = trial.size(10_000, 1_500);
     let cases = FLAVORS
         .iter()
@@ -105,7 +106,7 @@ fn check(trial: &Trial) -> Outcome {
         let (flavor, case) = cases[usize::try_from(number).expect("few")];
         play(&trial.program(flavor, lasts), case)
     });
-    Ok(format!(
+    Held(format!(
         "{} signals into {} shutdowns of up to {:.1} s",
         sent.iter().sum::<u64>(),
         sent.len(),

@@ -11,7 +11,8 @@ use tokio::task::yield_now;
 use crate::ended::Ended;
 use crate::load::{section, tell_sections};
 use crate::scene::{Scene, idle};
-use crate::storm::{FLAVORS, NotPlayed, Outcome, Storm, Trial, size};
+use crate::storm::Verdict::{Held, NotPlayed};
+use crate::storm::{FLAVORS, Storm, Trial, Verdict, size};
 use crate::tally::{Token, adds_up, tell};
 
 pub(crate) const DESCRIPTORS: Storm = Storm {
@@ -32,9 +33,7 @@ pub(crate) const THREADS: Storm = Storm {
     scene: few_threads,
     check: |trial| {
         if !geteuid().is_root() {
-            return Err(NotPlayed(
-                "only root can become somebody whom the limit binds",
-            ));
+            return NotPlayed("only root can become somebody whom the limit binds");
         }
         let limits: Vec<_> = (1..=10).collect();
         sweep(trial, &limits, "threads", not_started)
@@ -110,34 +109,40 @@ fn program(scene: &Scene) -> ExitCode {
     exit.report()
 }
 
-fn sweep(trial: &Trial, limits: &[u64], unit: &str, judge: fn(&Ended) -> bool) -> Outcome {
+/// How a program got along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Ran,
+    /// It said why.
+    NotStarted,
+    /// The standard library had no memory.
+    Aborted,
+}
+
+fn sweep(trial: &Trial, limits: &[u64], unit: &str, judge: fn(&Ended) -> End) -> Verdict {
     let count = (limits.len() * FLAVORS.len()) as u64;
-    let started = trial.each(count, |number, _| {
+    let ends = trial.each(count, |number, _| {
         let number = usize::try_from(number).expect("few");
         let flavor = FLAVORS[number % 2];
         judge(&trial.program(flavor, limits[number / 2]).run())
     });
-    let clean = started.iter().filter(|started| **started).count();
-    assert!(clean > 0, "none was started, so the limits are no limits");
-    assert!(
-        clean < started.len(),
-        "all were started, the limits do not bind"
-    );
-    Ok(format!(
-        "{count} programs with {} to {} {unit}: {} not started, {clean} ran",
+    let of = |end| ends.iter().filter(|it| **it == end).count();
+    let [ran, not_started, aborted] = [End::Ran, End::NotStarted, End::Aborted].map(of);
+    assert!(ran > 0, "none ran: {ends:?}");
+    assert!(not_started > 0, "the limits do not bind: {ends:?}");
+    Held(format!(
+        "{count} programs with {} to {} {unit}: {not_started} not started, {aborted} aborted, {ran} ran",
         limits[0],
         limits[limits.len() - 1],
-        started.len() - clean
     ))
 }
 
-/// Whether it ran; otherwise it said why it did not.
-fn not_started(ended: &Ended) -> bool {
+fn not_started(ended: &Ended) -> End {
     if ended.count("REPORT") == 0 {
         ended
             .exited(1)
             .says_once("Error: the program could not be started: ");
-        return false;
+        return End::NotStarted;
     }
     adds_up(ended);
     ended.figures([("finished", ended.figure("begun"))]);
@@ -146,15 +151,15 @@ fn not_started(ended: &Ended) -> bool {
     ended
         .exited(i32::from(lacking > 0))
         .figures([("panicked", lacking), ("refused", lacking)]);
-    true
+    End::Ran
 }
 
-fn not_started_or_aborted(ended: &Ended) -> bool {
+fn not_started_or_aborted(ended: &Ended) -> End {
     if ended.status.code().is_none() {
         ended
             .killed_by(Signal::ABORT.as_raw())
             .says_once("memory allocation of ");
-        return false;
+        return End::Aborted;
     }
     not_started(ended)
 }

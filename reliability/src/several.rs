@@ -9,7 +9,8 @@ use rustix::process::Signal;
 use crate::gauge::Reading;
 use crate::load::section;
 use crate::scene::{Scene, idle, ready};
-use crate::storm::{FLAVORS, Outcome, Storm, Trial, size};
+use crate::storm::Verdict::Held;
+use crate::storm::{FLAVORS, Storm, Trial, Verdict, size};
 
 pub(crate) const IN_SEQUENCE: Storm = Storm {
     name: "sequence",
@@ -83,7 +84,7 @@ fn sequence(_: &Scene) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn check_sequence(trial: &Trial) -> Outcome {
+fn check_sequence(trial: &Trial) -> Verdict {
     let count = trial.size(1000, 200);
     let ended = trial.program(Flavor::MultiThread, count).run();
     ended.exited(0).complains_not();
@@ -95,7 +96,7 @@ fn check_sequence(trial: &Trial) -> Outcome {
         "descriptors are left: {ended:?}"
     );
     assert!(heap[1] <= heap[0] + HEAP, "memory is left: {ended:?}");
-    Ok(format!(
+    Held(format!(
         "{count} runs; threads {} → {}, descriptors {} → {}, heap {} → {} bytes",
         threads[0], threads[1], descriptors[0], descriptors[1], heap[0], heap[1]
     ))
@@ -126,7 +127,7 @@ fn parallel(scene: &Scene) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn check_parallel(trial: &Trial) -> Outcome {
+fn check_parallel(trial: &Trial) -> Verdict {
     let each = trial.size(100, 10);
     for flavor in FLAVORS {
         let ended = trial.program(flavor, each).stop_by(Signal::TERM);
@@ -135,7 +136,7 @@ fn check_parallel(trial: &Trial) -> Outcome {
             .complains_not()
             .says_times(THREADS, "STOPPED signal SIGTERM");
     }
-    Ok(format!(
+    Held(format!(
         "{} runs on {THREADS} threads, for each flavour; one signal for the last of each",
         each * THREADS as u64
     ))

@@ -12,7 +12,8 @@ use tokio::time::sleep;
 use crate::child::Program;
 use crate::ended::Ended;
 use crate::scene::{Scene, idle};
-use crate::storm::{FLAVORS, Outcome, Storm, Trial};
+use crate::storm::Verdict::Held;
+use crate::storm::{FLAVORS, Storm, Trial, Verdict};
 use crate::tally::{Token, adds_up, tell};
 
 pub(crate) const STORM: Storm = Storm {
@@ -47,7 +48,7 @@ async fn protected() {
     println!("FINISHED");
 }
 
-fn check(trial: &Trial) -> Outcome {
+fn check(trial: &Trial) -> Verdict {
     let count = trial.size(10_000, 600);
     let programs = FLAVORS.map(|flavor| trial.program(flavor, 0));
     let ends = trial.each(count, |number, rng| {
@@ -55,7 +56,7 @@ fn check(trial: &Trial) -> Outcome {
         stopped_at_random(program, rng)
     });
     let of = |end| ends.iter().filter(|it| **it == end).count();
-    Ok(format!(
+    Held(format!(
         "{count} programs: {} ended by the default action, {} stopped before main, {} stopped after, each \
          with its protected task",
         of(End::ByDefault),

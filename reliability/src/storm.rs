@@ -21,13 +21,18 @@ pub(crate) struct Storm {
     /// What the child does.
     pub(crate) scene: fn(&Scene) -> ExitCode,
     /// What the parent does and checks: a panic is a storm that did not hold.
-    pub(crate) check: fn(&Trial) -> Outcome,
+    pub(crate) check: fn(&Trial) -> Verdict,
 }
 
-/// What came of it, in figures; or why it could not be played here.
-pub(crate) type Outcome = Result<String, NotPlayed>;
-
-pub(crate) struct NotPlayed(pub(crate) &'static str);
+/// What came of it.
+pub(crate) enum Verdict {
+    /// In figures.
+    Held(String),
+    /// With why not.
+    NotPlayed(&'static str),
+    /// With what the check said.
+    Failed(String),
+}
 
 pub(crate) const STORMS: &[&Storm] = &[
     &start::STORM,
@@ -106,7 +111,7 @@ impl Trial {
         play: impl Fn(u64, &mut Rng) -> T + Sync,
     ) -> Vec<T> {
         let next = AtomicU64::new(0);
-        let player = || {
+        let play_on = || {
             let mut played = Vec::new();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +124,7 @@ impl Trial {
         };
         thread::scope(|scope| {
             let players: Vec<_> = (0..AT_ONCE.min(count))
-                .map(|_| scope.spawn(player))
+                .map(|_| scope.spawn(play_on))
                 .collect();
             let played = players
                 .into_iter()

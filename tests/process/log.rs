@@ -12,6 +12,11 @@ use crate::ended::Ended;
 use crate::scene::{SINGLE_THREADED, Scene, block, idle, ready, ready_and_idle};
 
 pub(crate) fn register(cases: &mut Cases) {
+    words(cases);
+    from_outside(cases);
+}
+
+fn words(cases: &mut Cases) {
     cases.every_flavor("the_words_in_their_order", quiet, |program| {
         let mut child = program.logging().start_ready();
         child.wait_for("Running forever.");
@@ -54,6 +59,40 @@ pub(crate) fn register(cases: &mut Cases) {
             }
         },
     );
+    cases.every_flavor(
+        "every_5_seconds_it_says_what_it_waits_for",
+        slow,
+        |program| {
+            for program in [program.clone(), program.logging()] {
+                let ended = program.stop_by(Signal::TERM);
+                ended
+                    .exited(0)
+                    .says_in_a_line(&["Still waiting, cancelling"]);
+                ended.in_order(&["Still waiting", "`slow`"]);
+                let after = ended.line("Still waiting").at - ended.told;
+                assert!(
+                    after >= Duration::from_millis(4900),
+                    "already after {after:?}"
+                );
+                assert!(after < Duration::from_secs(20), "only after {after:?}");
+            }
+        },
+    );
+    cases.every_flavor("at_debug_level_it_says_where", slow, |program| {
+        let ended = program.logging().stop_by(Signal::TERM);
+        ended
+            .exited(0)
+            .says_in_a_line(&["DEBUG", "this is where they are:"]);
+        let place = format!("at tests/process/log.rs:{}:", ended.figure("slow_line"));
+        ended.in_order(&["Still waiting, ", "this is where", "`slow`", &place]);
+        ended.says_in_a_line(&[&place, "process::log::slow"]);
+        // Nobody is asked where nobody wants to know.
+        let ended = program.stop_by(Signal::TERM);
+        ended.exited(0).says("Still waiting").never_says(&place);
+    });
+}
+
+fn from_outside(cases: &mut Cases) {
     cases.every_flavor(
         "nothing_in_a_name_steers_the_terminal",
         hostile,
@@ -99,37 +138,6 @@ pub(crate) fn register(cases: &mut Cases) {
         let ended = child.finish();
         ended.exited(1).says("Leaving. Bye!").never_says("hunter2");
         steers_nothing(&ended);
-    });
-    cases.every_flavor(
-        "every_5_seconds_it_says_what_it_waits_for",
-        slow,
-        |program| {
-            for program in [program.clone(), program.logging()] {
-                let ended = program.stop_by(Signal::TERM);
-                ended
-                    .exited(0)
-                    .says_in_a_line(&["Still waiting, cancelling"]);
-                ended.in_order(&["Still waiting", "`slow`"]);
-                let after = ended.line("Still waiting").at - ended.told;
-                assert!(
-                    after >= Duration::from_millis(4900),
-                    "already after {after:?}"
-                );
-                assert!(after < Duration::from_secs(20), "only after {after:?}");
-            }
-        },
-    );
-    cases.every_flavor("at_debug_level_it_says_where", slow, |program| {
-        let ended = program.logging().stop_by(Signal::TERM);
-        ended
-            .exited(0)
-            .says_in_a_line(&["DEBUG", "this is where they are:"]);
-        let place = format!("at tests/process/log.rs:{}:", ended.figure("slow_line"));
-        ended.in_order(&["Still waiting, ", "this is where", "`slow`", &place]);
-        ended.says_in_a_line(&[&place, "process::log::slow"]);
-        // Nobody is asked where nobody wants to know.
-        let ended = program.stop_by(Signal::TERM);
-        ended.exited(0).says("Still waiting").never_says(&place);
     });
 }
 
@@ -186,6 +194,7 @@ fn hostile(scene: &Scene) -> ExitCode {
     let mut builder = scene.builder();
     builder
         .timeout_task_shutdown(Duration::from_millis(100))
+        .shutdown_timeout(Duration::from_secs(2))
         .dump_signal(aiorun::Signal::USR1);
     builder
         .run(async {
