@@ -87,3 +87,10 @@ pub mod __private {
     pub use crate::entry::{LocalEntry, SendEntry, probe, reported};
     pub use crate::testing::{test, test_builder};
 }
+
+/// For `fuzz/`: no part of the interface, nor of the crate as others build it.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::phase::play as play_phases;
+}

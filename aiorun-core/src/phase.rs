@@ -573,5 +573,13 @@ impl Step {
     }
 }
 
+/// Plays the history that these bytes stand for.
+#[cfg(fuzzing)]
+pub fn play(bytes: &[u8]) {
+    any_events::History::of(bytes).check();
+}
+
+#[cfg(any(test, fuzzing))]
+mod any_events;
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use aiorun::task::{Branch, Frame, State, TaskInfo, Trace};
 use aiorun::{
-    AbortHandle, Cancellation, Cancelled, CatchCancel, Checkpoint, Dump, Exit, Group, Handle, JoinError,
-    JoinHandle, Report, RunError, Shield, StopReason, Stopping,
+    AbortHandle, Cancellation, Cancelled, CatchCancel, Checkpoint, Dump, Exit, Group, Handle,
+    JoinError, JoinHandle, Report, RunError, Shield, StopReason, Stopping,
 };
 
 fn between_threads<T: Send + Sync + Unpin + Debug + 'static>() {}

@@ -683,10 +683,14 @@ fn without_a_limit_a_turn_takes_its_time() {
     play(machine, &[(secs(1_000), TurnOver, &[CancelNext])]);
 }
 
-mod any_events {
+mod properties {
+    use std::fs;
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::phase::any_events::History;
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
@@ -710,8 +714,6 @@ mod any_events {
     }
 
     proptest! {
-        /// Whatever happens, phases only move forward, each is entered once, and once there is a
-        /// reason to stop, deadlines alone bring the run to its end within the budget.
         #[test]
         fn the_run_ends_in_time(
             (total, tasks, jobs) in (limit(), limit(), limit()),
@@ -721,60 +723,22 @@ mod any_events {
                 Just(RepeatSignal::Auto), Just(RepeatSignal::Ignore), Just(RepeatSignal::Abort),
             ],
             events in prop::collection::vec((0_u64..30_000, event()), 0..20),
-            mut hooks in 0_u32..50,
+            hooks in 0_u32..50,
         ) {
             let limits = Limits { total, tasks, jobs, delay: ms(delay) };
-            let budget = limits.budget(DEFAULT_BUDGET).unwrap();
-            let mut machine = Machine::new(limits, repeat, callback);
-            let mut now = secs(1);
-            let mut stopped = None;
-            let mut ended = now;
-            let mut phases = vec![Phase::Running];
-            let mut events = events.into_iter();
-            for _ in 0..1_000 {
-                // First the events at their random times, deadlines in between; then deadlines.
-                let next = events.next();
-                let mut pending = Vec::new();
-                match (next, machine.deadline()) {
-                    (Some((after, event)), deadline) => {
-                        let at = now + ms(after);
-                        now = deadline.map_or(at, |deadline| deadline.clamp(now, at));
-                        if deadline.is_some_and(|deadline| deadline <= now) {
-                            pending.push(Deadline);
-                        }
-                        pending.push(event);
-                    }
-                    (None, Some(deadline)) => {
-                        now = now.max(deadline);
-                        pending.push(Deadline);
-                    }
-                    (None, None) => break,
-                }
-                while let Some(event) = pending.pop() {
-                    let actions = machine.on(now, event);
-                    for action in actions {
-                        match action {
-                            Enter(phase) => {
-                                prop_assert!(phase > *phases.last().unwrap());
-                                phases.push(phase);
-                                ended = now;
-                                stopped.get_or_insert(now);
-                            }
-                            StartHook if hooks > 0 => hooks -= 1,
-                            StartHook => pending.push(NoHook),
-                            Leave => pending.push(Quiet),
-                            _ => {}
-                        }
-                    }
-                }
-            }
-            if let Some(stopped) = stopped {
-                prop_assert_eq!(machine.step(), Step::End, "{:?}", machine);
-                let most = budget + GRACE + CLOSE + STUCK;
-                prop_assert!(ended <= stopped + most, "{ended:?}");
-                prop_assert!(phases.contains(&Closed));
-            }
+            History { limits, callback, repeat, events, hooks }.check();
         }
+    }
+
+    #[test]
+    fn whatever_the_fuzzer_has_found_ends_in_time() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/phase/corpus");
+        let histories = fs::read_dir(corpus).expect("the corpus is kept");
+        let played = histories.map(|history| {
+            let history = history.expect("a readable folder").path();
+            History::of(&fs::read(history).expect("a readable file")).check();
+        });
+        assert!(played.count() > 0);
     }
 }
 
