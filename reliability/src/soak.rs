@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use aiorun::{cancelled, catch_cancel, shield, shutdown_waits_for, spawn, spawn_blocking, task};
 use fastrand::Rng;
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use crate::ended::{Ended, Line, Stream};
@@ -29,9 +31,11 @@ pub(crate) const STORM: Storm = Storm {
 };
 
 /// How many do something at the same time.
-const CHURNERS: u64 = 16;
+const CHURNERS: usize = 16;
 const SAMPLES: u32 = 600;
 const LEAST: Duration = Duration::from_millis(50);
+/// In which each of them has to have done something.
+const LONG: Duration = Duration::from_secs(20);
 /// When a child that says nothing hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -80,8 +84,8 @@ pub(crate) struct Sample {
 /// Of the soak of this run, for its plot.
 pub(crate) static TAKEN: Mutex<Vec<Sample>> = Mutex::new(Vec::new());
 
-/// How often something was done.
-static DONE: AtomicU64 = AtomicU64::new(0);
+/// How often each of them has done something.
+static DONE: [AtomicU64; CHURNERS] = [const { AtomicU64::new(0) }; CHURNERS];
 
 fn scene(scene: &Scene) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
@@ -92,13 +96,15 @@ fn scene(scene: &Scene) -> ExitCode {
         move || sample(lasts, &over)
     });
     let mut builder = scene.builder();
+    builder.dump_signal(aiorun::Signal::USR1);
     let exit = builder.unhandled_error_handler(|_| {}).run(async move {
-        let churners = (0..CHURNERS).map(|one| {
-            let (mut rng, over) = (Rng::with_seed(number(SEED) + one), Arc::clone(&over));
+        let seeds = number(SEED)..;
+        let churners = DONE.iter().zip(seeds).map(|(done, seed)| {
+            let (mut rng, over) = (Rng::with_seed(seed), Arc::clone(&over));
             spawn(async move {
                 while !over.load(SeqCst) {
                     do_something(&mut rng).await;
-                    DONE.fetch_add(1, SeqCst);
+                    done.fetch_add(1, SeqCst);
                 }
             })
         });
@@ -108,15 +114,20 @@ fn scene(scene: &Scene) -> ExitCode {
         aiorun::stop();
     });
     sampler.join().expect("it only reads");
-    println!("DONE done={}", DONE.load(SeqCst));
+    println!("DONE done={}", done().iter().sum::<u64>());
     tell(&exit);
     tell_sections();
     exit.report()
 }
 
+fn done() -> [u64; CHURNERS] {
+    DONE.each_ref().map(|done| done.load(SeqCst))
+}
+
 fn sample(lasts: Duration, over: &AtomicBool) {
     let (began, every) = (Instant::now(), (lasts / SAMPLES).max(LEAST));
     let mut next = began;
+    let mut before = (began, done());
     while began.elapsed() < lasts {
         next += every;
         thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -128,8 +139,24 @@ fn sample(lasts: Duration, over: &AtomicBool) {
             descriptors,
         } = Reading::now();
         println!("SAMPLE {at} {heap} {resident} {threads} {descriptors}");
+        if before.0.elapsed() > LONG {
+            let now = done();
+            if before.1.iter().zip(&now).any(|(before, now)| before == now) {
+                give_up(&now);
+            }
+            before = (Instant::now(), now);
+        }
     }
     over.store(true, SeqCst);
+}
+
+/// One of them waits for ever: says in which line.
+fn give_up(done: &[u64]) -> ! {
+    println!("STUCK {done:?}");
+    // Printed by the supervisor, to standard error.
+    let _ = kill_process(getpid(), Signal::USR1);
+    thread::sleep(Duration::from_secs(5));
+    std::process::exit(1)
 }
 
 async fn do_something(rng: &mut Rng) {
@@ -149,13 +176,11 @@ async fn do_something(rng: &mut Rng) {
             assert!(task.await.expect_err("it never completes").is_cancelled());
         }
         3 => {
-            let task = spawn(scopes(token));
-            if rng.bool() {
-                yield_now().await;
-            }
+            let (entered, all_entered) = oneshot::channel();
+            let task = spawn(scopes(token, entered));
+            all_entered.await.expect("it enters them");
             task.cancel();
-            // It may have been cancelled before it began.
-            assert!(task.await.unwrap_or_else(|error| error.is_cancelled()));
+            assert!(task.await.expect("it catches that"));
         }
         4 => {
             let task = spawn(async move {
@@ -204,10 +229,13 @@ async fn forever(token: Token) {
     drop(token);
 }
 
-/// Whether each innermost of its scopes has caught the cancellation.
-async fn scopes(token: Token) -> bool {
+/// Whether each innermost of its scopes has caught the cancellation. It is to come when all are entered:
+/// of those that are entered while it is pending, the first has it for itself.
+async fn scopes(token: Token, entered: oneshot::Sender<()>) -> bool {
     let nested = catch_cancel(catch_cancel(idle()));
-    let (one, other) = tokio::join!(catch_cancel(idle()), nested);
+    let (one, other, _) = tokio::join!(biased; catch_cancel(idle()), nested, async {
+        entered.send(())
+    });
     drop(token);
     one.is_err() && matches!(other, Ok(Err(_)))
 }

@@ -237,7 +237,8 @@ fn limited(scene: &Scene) -> ExitCode {
 
 pub(crate) const SUSPENDED: Storm = Storm {
     name: "suspended",
-    promise: "A program that gets SIGSTOP in the middle of its shutdown and SIGCONT later, within its budget or               long after it, ends by itself: what had time to finish has, the rest is refused.",
+    promise: "A program that gets SIGSTOP in the middle of its shutdown and SIGCONT later, within its budget or \
+              long after it, ends by itself: what had time to finish has, the rest is refused.",
     scene: slow,
     check: check_suspended,
 };
