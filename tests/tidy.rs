@@ -291,7 +291,7 @@ fn what_pages_show_of_programs_is_in_them() {
         ("deployment", 6),
         ("migrating", 2),
         ("quick_start", 1),
-        ("testing", 7),
+        ("testing", 8),
     ] {
         let page = format!("src/docs/{page}.md");
         let text = read(&page);

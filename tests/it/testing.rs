@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aiorun::testing::cancel_at_every_await;
 use aiorun::{Builder, Handle, Phase, Signal, StopReason, shield};
+use proptest::prelude::*;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
@@ -69,6 +70,24 @@ async fn leaves_nothing_behind() {
     assert_eq!(exit.reason, StopReason::Stop);
     assert!(exit.error.is_none(), "{}", exit.report);
     assert_eq!(exit.report.tasks.cancelled, 1);
+}
+
+proptest! {
+    #[test]
+    fn whoever_is_spawned_is_counted(short in 0_u64..20, endless in 0_u64..20) {
+        let exit = Builder::new().signals([]).run(async move {
+            for _ in 0..short {
+                aiorun::spawn(async {}).await.unwrap();
+            }
+            for _ in 0..endless {
+                aiorun::spawn(std::future::pending::<()>());
+            }
+            aiorun::stop();
+        });
+        prop_assert!(exit.is_success(), "{}", exit.report);
+        prop_assert_eq!(exit.report.tasks.completed, short + 1); // and main
+        prop_assert_eq!(exit.report.tasks.cancelled, endless);
+    }
 }
 
 #[derive(Default)]
