@@ -125,12 +125,12 @@ fn from_outside(cases: &mut Cases) {
         },
     );
     cases.every_flavor("nothing_of_the_environment_is_shown", hostile, |program| {
-        // The last two are read, where the feature is on, and are nothing that could be used.
-        let program = ["PASSWORD", "NOTIFY_SOCKET", "WATCHDOG_USEC"]
-            .iter()
-            .fold(program.logging(), |program, name| {
-                program.with(name, &format!("hunter2{HOSTILE}"))
-            });
+        // The last two are read, where the feature is on. What cannot be used is named in a warning.
+        let program = program
+            .logging()
+            .with("PASSWORD", &format!("hunter2{HOSTILE}"))
+            .with("NOTIFY_SOCKET", HOSTILE)
+            .with("WATCHDOG_USEC", HOSTILE);
         let mut child = program.start_ready();
         child.signal(Signal::USR1);
         child.wait_for("evil");
