@@ -750,7 +750,7 @@ fn a_run_that_stops_the_program_is_an_error_where_the_program_is_ours() {
 }
 
 #[test]
-fn the_shutdown_ends_it() {
+fn a_stop_before_its_end_is_a_failure() {
     for flavor in FLAVORS {
         let exit = attempt(&mut builder(flavor), async {
             cancel_at_every_await(async || {
@@ -759,11 +759,26 @@ fn the_shutdown_ends_it() {
             })
             .await;
         });
-        assert!(exit.is_success(), "{}", error_text(&exit));
+        let [failure] = &exit.report.failures[..] else {
+            panic!("{}", exit.report);
+        };
+        assert_eq!(failure.name(), Some("cancel_at_every_await"));
+        assert!(failure.to_string().contains("before it was through"));
         assert_eq!(
             (exit.report.tasks.spawned, exit.report.tasks.cancelled),
             (2, 2)
         );
+    }
+}
+
+#[test]
+fn a_stop_after_its_end_is_none() {
+    for flavor in FLAVORS {
+        passes(&mut builder(flavor), async {
+            cancel_at_every_await(yield_now).await;
+            aiorun::stop();
+            forever().await;
+        });
     }
 }
 

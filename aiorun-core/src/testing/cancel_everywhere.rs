@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::current;
-use crate::output::{Other, Output, message};
-use crate::registry::{Birth, Slot};
+use crate::output::{Origin, Other, Output, Problem, message};
+use crate::registry::{Birth, Slot, too_late};
 use crate::run::Run;
 use crate::scope::Place as Call;
 use crate::spawn::reserve_in;
@@ -61,10 +61,9 @@ const ATTEMPTS: usize = 10;
 /// It works in any tokio runtime, in `#[aiorun::test]` as in `#[tokio::test]`, and with paused time. A run
 /// is part of the supervisor that is there; where there is none, one is there meanwhile.
 ///
-/// A run that calls [`stop`](crate::stop) stops what it is part of. Where there is no supervisor that is an
-/// error. In `#[aiorun::test]` it is the test: its body is cancelled at an await that follows, the runs to
-/// come are not tried, and the test does not fail for that. Code that stops its program is better told how to,
-/// by a closure say, which in the test does something harmless.
+/// A run that calls [`stop`](crate::stop) stops what it is part of, and the runs to come are not tried. So that
+/// is an error, in `#[aiorun::test]` a failure behind the back of the test, whose body is cancelled. Code that
+/// stops its program is better told how to, by a closure say, which in the test does something harmless.
 ///
 /// # Panics
 ///
@@ -534,6 +533,31 @@ async fn go_alone<T>(mut series: Series<'_, T>) {
     );
 }
 
+/// A series that has not come to its end. When the program is stopped its future is dropped; that is not to
+/// look as if nothing had been found.
+struct Unfinished<'a> {
+    run: &'a Run,
+    place: &'static Location<'static>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.run.is_stopping() || std::thread::panicking() {
+            return;
+        }
+        let id = too_late();
+        let origin = Origin {
+            id,
+            name: Some(Arc::new("cancel_at_every_await".into())),
+            location: self.place,
+            kind: Kind::Local,
+        };
+        let problem = "the program was stopped before it was through with all awaits";
+        self.run.failed(&origin, Problem::Unread);
+        self.run.unhandled(origin, Problem::Failed(problem.into()));
+    }
+}
+
 impl<'a, T: 'a> IntoFuture for CancelAtEveryAwait<'a, T> {
     type Output = ();
     type IntoFuture = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -548,7 +572,13 @@ impl<'a, T: 'a> IntoFuture for CancelAtEveryAwait<'a, T> {
             let Some(run) = current::run() else {
                 return go_alone(series).await;
             };
-            if let Err(report) = series.go(&run).await {
+            let unfinished = Unfinished {
+                run: &run,
+                place: series.of.place,
+            };
+            let result = series.go(&run).await;
+            std::mem::forget(unfinished);
+            if let Err(report) = result {
                 panic!("{report}");
             }
         })
