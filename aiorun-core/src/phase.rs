@@ -318,6 +318,14 @@ impl Machine {
         match self.step {
             Step::Run | Step::End => {}
             Step::Delay => self.enter(Step::Cancel, now, actions),
+            // Who is asked so late has been stopped meanwhile, and so was the thread: it gets its time anew.
+            Step::Close
+                if self
+                    .deadline
+                    .is_some_and(|at| now.saturating_sub(at) >= STUCK) =>
+            {
+                self.deadline = Some(now.saturating_add(CLOSE + STUCK));
+            }
             Step::Close => {
                 self.deadline = None;
                 actions.push(Action::Leave);

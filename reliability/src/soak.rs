@@ -32,6 +32,8 @@ pub(crate) const STORM: Storm = Storm {
 
 /// How many do something at the same time.
 const CHURNERS: usize = 16;
+/// Fewer than may block at once, so that all are there soon.
+const JOB_THREADS: usize = 4;
 const SAMPLES: u32 = 600;
 const LEAST: Duration = Duration::from_millis(50);
 /// In which each of them has to have done something.
@@ -96,7 +98,10 @@ fn scene(scene: &Scene) -> ExitCode {
         move || sample(lasts, &over)
     });
     let mut builder = scene.builder();
-    builder.dump_signal(aiorun::Signal::USR1);
+    // A thread more now and then, because one was late, is tokio's choice and no leak.
+    builder
+        .executor_workers(JOB_THREADS)
+        .dump_signal(aiorun::Signal::USR1);
     let exit = builder.unhandled_error_handler(|_| {}).run(async move {
         let seeds = number(SEED)..;
         let churners = DONE.iter().zip(seeds).map(|(done, seed)| {

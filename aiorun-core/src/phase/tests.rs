@@ -778,3 +778,19 @@ fn a_thread_that_closes_the_runtime_is_not_stuck_for_being_late() {
     machine.on(ms(20_900), Closing);
     assert_eq!(machine.deadline(), Some(ms(21_900)));
 }
+
+#[test]
+fn a_process_that_was_stopped_while_it_closed_is_not_stuck() {
+    let mut machine = Given::default().machine();
+    for event in [TERM, Quiet, Quiet, NoHook, Quiet] {
+        machine.on(secs(0), event);
+    }
+    assert_eq!(machine.step(), Step::Close);
+    let deadline = machine.deadline().expect("one for the thread");
+    let late = deadline + secs(30);
+    assert_eq!(machine.on(late, Deadline), []);
+    let again = machine.deadline().expect("another one");
+    assert_eq!(again, late + secs(1));
+    // Asked in time, it is.
+    assert_eq!(machine.on(again, Deadline), [Leave]);
+}
