@@ -275,7 +275,8 @@ impl Machine {
     /// The thread was not stuck, however late it comes on a busy machine.
     fn closing(&mut self, now: Duration) {
         if self.step == Step::Close && self.deadline.is_some() {
-            self.deadline = self.deadline.max(Some(now.saturating_add(CLOSE + STUCK)));
+            self.deadline = self.deadline.max(Some(now.saturating_add(CLOSE)));
+            self.forced = false;
         }
     }
 
@@ -318,13 +319,11 @@ impl Machine {
         match self.step {
             Step::Run | Step::End => {}
             Step::Delay => self.enter(Step::Cancel, now, actions),
-            // Who is asked so late has been stopped meanwhile, and so was the thread: it gets its time anew.
-            Step::Close
-                if self
-                    .deadline
-                    .is_some_and(|at| now.saturating_sub(at) >= STUCK) =>
-            {
-                self.deadline = Some(now.saturating_add(CLOSE + STUCK));
+            // The thread gets the rest from now on, however late it is: a process that was stopped for a while
+            // comes back with all its deadlines behind it, and nobody has had a turn.
+            Step::Close if !self.forced => {
+                self.forced = true;
+                self.deadline = Some(now.saturating_add(STUCK));
             }
             Step::Close => {
                 self.deadline = None;
@@ -537,12 +536,12 @@ impl Machine {
         self.within(now, Limit::After(self.limits.delay), 1, 1)
     }
 
-    /// When the thread that closes the runtime counts as stuck: never right away, for a busy machine
+    /// When the thread that closes the runtime begins to count as stuck: never right away, for a busy machine
     /// may be late and the whole process may have been stopped for a while. Who has asked twice is
     /// not made to wait for the rest of the budget when there is nothing left to wait for.
     fn stuck_at(&self, now: Duration) -> Option<Duration> {
         let end = if self.aborted { now } else { self.end? };
-        end.max(now).checked_add(CLOSE + STUCK)
+        end.max(now).checked_add(CLOSE)
     }
 
     /// When the time of `whose` ends: exact in its own step, before it what it would be if that

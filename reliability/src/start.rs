@@ -55,10 +55,11 @@ fn check(trial: &Trial) -> Verdict {
         let program = &programs[usize::from(number % 2 == 1)];
         stopped_at_random(program, rng)
     });
-    let of = |end| ends.iter().filter(|it| **it == end).count();
+    let of = |end| ends.iter().filter(|(it, _)| *it == end).count();
+    let slowest = ends.iter().map(|(_, took)| *took).max().unwrap_or_default();
     Held(format!(
         "{count} programs: {} ended by the default action, {} stopped before main, {} stopped after, each \
-         with its protected task",
+         with its protected task; the slowest ended {slowest:.1?} after its signal",
         of(End::ByDefault),
         of(End::BeforeMain),
         of(End::Clean)
@@ -66,13 +67,14 @@ fn check(trial: &Trial) -> Verdict {
 }
 
 #[derive(PartialEq, Eq)]
-pub(crate) enum End {
+enum End {
     ByDefault,
     BeforeMain,
     Clean,
 }
 
-pub(crate) fn stopped_at_random(program: &Program, rng: &mut Rng) -> End {
+/// How it ended, and how long after the signal.
+fn stopped_at_random(program: &Program, rng: &mut Rng) -> (End, Duration) {
     let most = if rng.bool() { 50_000 } else { 5_000 };
     let signal = if rng.bool() {
         Signal::INT
@@ -83,7 +85,8 @@ pub(crate) fn stopped_at_random(program: &Program, rng: &mut Rng) -> End {
     let mut child = program.start();
     thread::sleep(moment);
     child.signal(signal);
-    judge(&child.finish(), signal)
+    let ended = child.finish();
+    (judge(&ended, signal), ended.took)
 }
 
 fn judge(ended: &Ended, signal: Signal) -> End {
@@ -94,7 +97,8 @@ fn judge(ended: &Ended, signal: Signal) -> End {
     let begun = ended.count("BEGUN");
     ended
         .exited(0)
-        .complains_not()
+        .never_says("panicked at")
+        .never_says("aiorun: error")
         .says_times(begun, "FINISHED");
     adds_up(ended);
     if ended.count("MAIN") == 0 {
