@@ -1,9 +1,11 @@
 //! Storms: each plays a program in child processes of this executable, with real signals and with what
 //! a system can lack, bounded in time, and counts what came of it.
 //!
-//!     cargo run --release -p reliability                 all, and writes `RELIABILITY.md`
-//!     cargo run --release -p reliability -- start        one of them, by its name
-//!     cargo run --release -p reliability -- --short      a little of each, for the gate
+//! ```text
+//! cargo run --release -p reliability                 all, and writes `RELIABILITY.md`
+//! cargo run --release -p reliability -- start        one of them, by its name
+//! cargo run --release -p reliability -- --short      a little of each, for the gate
+//! ```
 //!
 //! `--seed N` repeats the choices of another run, `--minutes N` is how long the soak lasts. The exit
 //! code is that of a failure when a storm did not hold.
