@@ -66,7 +66,7 @@ mod tests {
         assert!(!latch.is_open());
         let (say, said) = mpsc::channel();
         let waiting = Arc::clone(&latch);
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             say.send(false).unwrap();
             let hour = Duration::from_secs(60 * 60);
             say.send(waiting.wait(Instant::now() + hour)).unwrap();
@@ -76,5 +76,6 @@ mod tests {
         drop(Opens(Arc::clone(&latch)));
         assert_eq!(said.recv_timeout(soon), Ok(true));
         assert!(latch.is_open() && latch.wait(Instant::now()));
+        thread.join().unwrap();
     }
 }
