@@ -66,6 +66,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         return Ok((storm.scene)(&scene));
     }
     let order = Order::read(std::env::args().skip(1))?;
+    child::begin_with_defaults();
     println!("seed {}", order.seed);
     let findings = Findings::gather(&order.storms, order.extent, order.seed);
     if order.whole {

@@ -6,15 +6,26 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use aiorun::Flavor;
 use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGINT, SIGQUIT};
+use signal_hook::flag::register_conditional_default;
 
 use crate::ended::{Ended, Line, Stream};
 use crate::scene::{FLAVOR, LOG, SCENARIO, VARIANT, flavor_name};
+
+/// A shell starts what it runs in the background with these two ignored, and a child would inherit
+/// that. It does not inherit a handler.
+pub(crate) fn begin_with_defaults() {
+    for signal in [SIGINT, SIGQUIT] {
+        register_conditional_default(signal, Arc::new(AtomicBool::new(true))).unwrap();
+    }
+}
 
 /// When a child counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(40);

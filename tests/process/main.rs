@@ -38,11 +38,6 @@ mod transcript;
 mod turn;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use signal_hook::consts::{SIGINT, SIGQUIT};
-use signal_hook::flag::register_conditional_default;
 
 use crate::case::Cases;
 use crate::scene::Scene;
@@ -74,17 +69,9 @@ fn main() -> ExitCode {
     if let Some((name, scene)) = Scene::asked_for() {
         return cases.play(&name, &scene);
     }
-    begin_with_defaults();
+    child::begin_with_defaults();
     let mut others = example::trials();
     others.extend(stuck::trials());
     others.extend(transcript::trials());
     cases.test(others)
-}
-
-/// A shell starts what it runs in the background with these two ignored, and a child would inherit
-/// that. It does not inherit a handler.
-fn begin_with_defaults() {
-    for signal in [SIGINT, SIGQUIT] {
-        register_conditional_default(signal, Arc::new(AtomicBool::new(true))).unwrap();
-    }
 }
