@@ -125,8 +125,6 @@ struct Control {
     sender: Option<i64>,
     /// When to look again how far those that were cancelled have been woken, and how far that was.
     waking: Option<(Instant, usize)>,
-    /// How many phases of tasks are still to be cancelled, as far as the machine knows.
-    ahead: usize,
     /// Bare shields that had begun when the tasks were cancelled.
     shields: Vec<(&'static Slot, Id)>,
     forced: Forced,
@@ -310,7 +308,6 @@ impl Control {
             next_reading: None,
             sender: None,
             waking: None,
-            ahead: 0,
             shields: Vec::new(),
             forced: Forced::default(),
             record: Record {
@@ -453,7 +450,7 @@ impl Control {
                 self.catch_up();
             } else if quiet && self.step() == Step::Seal && !lock(&self.run.hooks).is_empty() {
                 self.feed(Event::LateHook);
-            } else if quiet && self.step() == Step::Cancel && self.ahead > 0 {
+            } else if quiet && self.step() == Step::Cancel && self.ahead() > 0 {
                 self.feed(Event::TurnOver);
             } else if quiet {
                 self.feed(Event::Quiet);
@@ -486,7 +483,7 @@ impl Control {
                 }
                 let Turns { waiting, ahead, .. } = registry.turns();
                 // Where there is a turn more than the machine knows of, that comes first.
-                self.shields.is_empty() && waiting == 0 && ahead == self.ahead
+                self.shields.is_empty() && waiting == 0 && ahead == self.ahead()
             }
             Step::Drain | Step::Hook => {
                 let census = census();
@@ -503,6 +500,11 @@ impl Control {
 
     fn step(&self) -> Step {
         lock(&self.run.machine).step()
+    }
+
+    /// How many phases of tasks are still to be cancelled, as far as the machine knows.
+    fn ahead(&self) -> u32 {
+        lock(&self.run.machine).ahead()
     }
 
     fn command(&mut self, command: Command) {
@@ -927,7 +929,6 @@ impl Control {
         self.shields = self.run.registry.early_bare_shields();
         self.run.cancel_all(None);
         self.watch_waking(None);
-        self.ahead = 0;
         self.count_turns();
         self.run.cancelling.announce();
         let limit = self.run.time_left(Whose::Task);
@@ -951,15 +952,19 @@ impl Control {
             return;
         }
         let ahead = self.run.registry.turns().ahead;
-        if std::mem::replace(&mut self.ahead, ahead) != ahead {
-            self.feed(Event::Ahead(u32::try_from(ahead).unwrap_or(u32::MAX)));
+        if ahead != self.ahead() {
+            self.feed(Event::Ahead(ahead));
         }
     }
 
     fn cancel_next(&mut self) {
-        let late = self.run.registry.turns().waiting;
+        let Turns {
+            waiting: late,
+            ahead,
+            ..
+        } = self.run.registry.turns();
         // They may have ended by themselves a moment ago.
-        if self.run.registry.turns().ahead > 0 {
+        if ahead > 0 {
             self.take_turn(false);
             let Turns { turn, waiting, .. } = self.run.registry.turns();
             self.say(Line::CancellingPhase {
@@ -968,8 +973,6 @@ impl Control {
                 late,
             });
         }
-        // The machine counts down by itself.
-        self.ahead = self.ahead.saturating_sub(1);
         self.count_turns();
     }
 

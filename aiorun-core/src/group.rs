@@ -299,11 +299,11 @@ impl Group {
     /// of it.
     ///
     /// Whatever is spawned from now on by this group, or a group inside it, is dropped and its handle says
-    /// cancelled. Blocking jobs, queued ones too, run to their end, and [`is_cancelled`] is true in them. Those that have not ended at the limit, protected and shielded ones too, are asked where
-    /// they are suspended, named in a warning, and ended by force, which may take a tenth of a second
-    /// more, and as much where they do not answer. A blocking job cannot be ended and goes on:
-    /// [`Report::abandoned`]. So does a task that is stuck in a poll, which the shutdown of the program
-    /// will wait for.
+    /// cancelled. Blocking jobs, queued ones too, run to their end, and [`is_cancelled`] is true in them. Those
+    /// that have not ended at the limit, protected and shielded ones too, are asked where they are suspended,
+    /// named in a warning, and ended by force, which may take a tenth of a second more, and as much where they
+    /// do not answer. A blocking job cannot be ended and goes on: [`Report::abandoned`]. So does a task that is
+    /// stuck in a poll, which the shutdown of the program will wait for.
     ///
     /// All are cancelled at once, in whatever [phase](Self::shutdown_phase) of the program's shutdown they
     /// would be. Where order matters, groups inside this one are shut down one after the other.
@@ -673,10 +673,13 @@ impl<'a> Entry<'a> {
             requests += state.requests;
             is_closed |= state.closed.is_some();
         }
-        match requests == self.requests {
-            true => {}
-            false if is_closed => slot.shut_down(id),
-            false => slot.cancel(id),
+        if requests == self.requests {
+            return;
+        }
+        if is_closed {
+            slot.shut_down(id);
+        } else {
+            slot.cancel(id);
         }
     }
 

@@ -210,6 +210,11 @@ impl Machine {
         self.step
     }
 
+    /// How many turns of tasks are still to come.
+    pub(crate) fn ahead(&self) -> u32 {
+        self.ahead
+    }
+
     pub(crate) fn reason(&self) -> Option<StopReason> {
         self.reason
     }

@@ -1447,7 +1447,7 @@ impl Registry {
         Turns {
             turn,
             waiting: shards.iter().map(|shard| shard.up_to(turn)).sum(),
-            ahead: phases_after(turn, &shards).count(),
+            ahead: phases_after(turn, &shards).map(|_| 1).sum(),
         }
     }
 
@@ -1794,7 +1794,7 @@ pub(crate) struct Turns {
     /// How many of those there are.
     pub(crate) waiting: usize,
     /// How many phases with tasks are still to come.
-    pub(crate) ahead: usize,
+    pub(crate) ahead: u32,
 }
 
 /// The phases after `turn` that have tasks, in their order.

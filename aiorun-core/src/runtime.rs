@@ -24,12 +24,17 @@ impl UserRuntime {
     ///
     /// Where the system has no thread or descriptor to give: tokio says some of that by panics.
     pub(crate) fn build(options: &Options) -> io::Result<Self> {
-        // With a thread for one worker and none for the next, tokio unwinds out of its half-built runtime,
-        // whose drop waits for the first worker, whom nobody tells to end. It does not wait inside a
-        // runtime, where nobody may.
-        let around = Builder::new_current_thread().build()?;
-        let built =
-            around.block_on(async { catch_unwind(AssertUnwindSafe(|| Self::try_build(options))) });
+        let attempt = || catch_unwind(AssertUnwindSafe(|| Self::try_build(options)));
+        let built = match options.flavor() {
+            // With a thread for one worker and none for the next, tokio unwinds out of its half-built runtime,
+            // whose drop waits for the first worker, whom nobody tells to end. It does not wait inside a
+            // runtime, where nobody may.
+            Flavor::MultiThread => {
+                let around = Builder::new_current_thread().build()?;
+                around.block_on(async { attempt() })
+            }
+            _ => attempt(),
+        };
         built.unwrap_or_else(|payload| Err(io::Error::other(message(&*payload))))
     }
 

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::case::Cases;
+use crate::child::Program;
 use crate::ended::Ended;
 use crate::scene::{SINGLE_THREADED, Scene, block, idle, ready, ready_and_idle};
 
@@ -98,11 +99,7 @@ fn from_outside(cases: &mut Cases) {
         hostile,
         |program| {
             for program in [program.clone(), program.logging()] {
-                let mut child = program.start_ready();
-                child.signal(Signal::USR1);
-                child.wait_for("evil");
-                child.signal(Signal::TERM);
-                let ended = child.finish();
+                let ended = dumps_and_stops(&program);
                 ended
                     .exited(1)
                     .says("evil")
@@ -131,14 +128,19 @@ fn from_outside(cases: &mut Cases) {
             .with("PASSWORD", &format!("hunter2{HOSTILE}"))
             .with("NOTIFY_SOCKET", HOSTILE)
             .with("WATCHDOG_USEC", HOSTILE);
-        let mut child = program.start_ready();
-        child.signal(Signal::USR1);
-        child.wait_for("evil");
-        child.signal(Signal::TERM);
-        let ended = child.finish();
+        let ended = dumps_and_stops(&program);
         ended.exited(1).says("Leaving. Bye!").never_says("hunter2");
         steers_nothing(&ended);
     });
+}
+
+/// Asks the program of `hostile` for a dump, and stops it.
+fn dumps_and_stops(program: &Program) -> Ended {
+    let mut child = program.start_ready();
+    child.signal(Signal::USR1);
+    child.wait_for("evil");
+    child.signal(Signal::TERM);
+    child.finish()
 }
 
 fn quiet(scene: &Scene) -> ExitCode {

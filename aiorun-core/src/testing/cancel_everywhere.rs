@@ -545,9 +545,8 @@ impl Drop for Unfinished<'_> {
         if !self.run.is_stopping() || std::thread::panicking() {
             return;
         }
-        let id = too_late();
         let origin = Origin {
-            id,
+            id: too_late(),
             name: Some(Arc::new("cancel_at_every_await".into())),
             location: self.place,
             kind: Kind::Local,
