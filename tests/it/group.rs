@@ -300,8 +300,9 @@ fn who_is_stuck_in_a_poll_is_told_and_so_are_jobs() {
         let mut begins = begins;
         let (of_job, has_begun) = (Arc::clone(&ends), begun.clone());
         group.task("job").spawn_blocking(move || {
+            let ends = of_job.lock().unwrap();
             has_begun.blocking_send(()).unwrap();
-            let _ = of_job.lock().unwrap().recv();
+            let _ = ends.recv();
         });
         begins.recv().await.unwrap();
         let of_task = Arc::clone(&ends);
