@@ -18,6 +18,8 @@ mod group;
 mod handle;
 mod hard_exit;
 mod join;
+#[cfg(test)]
+mod kept;
 mod latch;
 mod listing;
 mod log;

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::task::Wake;
 
 use super::*;
+use crate::kept::keep;
 
 /// Counts how often it was woken.
 #[derive(Default)]
@@ -33,7 +34,7 @@ impl Bench {
     }
 
     fn with_marks(marks: u32) -> Self {
-        let registry = Registry::leak();
+        let registry = *keep(Registry::leak());
         registry.default_marks.store(marks, Relaxed);
         let epoch = EPOCHS.fetch_add(1, Relaxed);
         registry.gate.store(epoch << EPOCH_SHIFT, SeqCst);

@@ -124,11 +124,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::kept::keep;
 
     /// For as long as the process, as standard error is.
     fn kept(fd: impl Into<OwnedFd>) -> BorrowedFd<'static> {
-        let fd: &OwnedFd = Box::leak(Box::new(fd.into()));
-        fd.as_fd()
+        keep(fd.into()).as_fd()
     }
 
     fn soon() -> Instant {

@@ -17,6 +17,7 @@ use super::program::{
 };
 use crate::cancellation::{Cancellation, cancelled, checkpoint, is_cancelled};
 use crate::catch::catch_cancel;
+use crate::kept::keep;
 use crate::phase::Phase;
 use crate::registry::{Birth, COOPERATIVE, Outcome, Registry, Slot, Tally};
 use crate::scope::Scopes;
@@ -39,6 +40,7 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new() -> Self {
         let (registry, epoch) = Registry::open(0);
+        let registry = *keep(registry);
         Self { registry, epoch }
     }
 
