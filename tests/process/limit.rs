@@ -302,15 +302,14 @@ fn stuck_workers(scene: &Scene) -> ExitCode {
     let spins = scene.is("spin");
     let stops = !scene.is("wait");
     after(limited(scene).run(async move {
-        let stuck = (0..2).map(|number| {
+        // One after the other: a worker takes whatever is ready into its own queue, and once it is stuck,
+        // what is there waits until another worker happens to look.
+        for number in 0..2 {
             let (begin, has_begun) = oneshot::channel();
             aiorun::task(format!("hog {number}")).spawn(async move {
                 begin.send(()).unwrap();
                 if spins { spin() } else { block() }
             });
-            has_begun
-        });
-        for has_begun in stuck.collect::<Vec<_>>() {
             has_begun.await.unwrap();
         }
         ready();

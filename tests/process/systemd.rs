@@ -9,7 +9,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use aiorun::Flavor;
 use rustix::process::Signal;
+use tokio::sync::oneshot;
 
 use crate::case::Cases;
 use crate::child::{Child, Program};
@@ -122,8 +124,9 @@ pub(crate) fn register(cases: &mut Cases) {
 
 fn register_watchdogs(cases: &mut Cases) {
     cases.every_flavor("a_watchdog_is_content_to_the_very_end", stuck, |program| {
+        // Its socket has room for ten: what comes sooner than we hear it may be lost at the end.
         let manager = Manager::in_no_file();
-        let mut child = manager.start(&program.with(WATCHDOG, "20000"));
+        let mut child = manager.start(&program.with(WATCHDOG, "200000"));
         child.wait_for("READY");
         manager.hear(5);
         child.signal(Signal::TERM);
@@ -372,12 +375,26 @@ fn two_runs(scene: &Scene) -> ExitCode {
 fn stuck(scene: &Scene) -> ExitCode {
     let mut builder = scene.builder();
     builder.shutdown_timeout(Duration::from_secs(1));
+    let threads = if scene.flavor == Flavor::MultiThread {
+        2
+    } else {
+        1
+    };
     let main = async {
         aiorun::ready();
-        ready();
-        for _ in 0..2 {
-            aiorun::spawn(async { block() });
+        for _ in 1..threads {
+            let (begin, has_begun) = oneshot::channel();
+            aiorun::spawn(async {
+                begin.send(()).unwrap();
+                block();
+            });
+            has_begun.await.unwrap();
         }
+        // Where there is one thread, nobody gets any further from here on.
+        aiorun::spawn(async {
+            ready();
+            block();
+        });
         idle().await;
     };
     builder.run(main).report()
