@@ -269,6 +269,8 @@ pub(crate) struct Child {
     record: Arc<Record>,
     stdin: Option<ChildStdin>,
     unread: Option<OwnedFd>,
+    /// When it was told to do something for the first time.
+    first_told: Option<Instant>,
     /// When it was told to do something for the last time.
     told: Instant,
     until: Instant,
@@ -302,6 +304,7 @@ impl Child {
             record,
             stdin,
             unread,
+            first_told: None,
             told: now,
             until: now + PATIENCE,
         }
@@ -380,6 +383,7 @@ impl Child {
     /// Sends a signal to a process that the child has started.
     pub(crate) fn signal_to(&mut self, pid: Pid, signal: Signal) {
         self.told = Instant::now();
+        self.first_told.get_or_insert(self.told);
         // It may have ended by now.
         let _ = kill_process(pid, signal);
     }
@@ -397,10 +401,12 @@ impl Child {
             thread::sleep(TICK);
         };
         let took = self.told.elapsed();
+        let lasted = self.first_told.unwrap_or(self.told).elapsed();
         drop((self.stdin.take(), self.unread.take()));
         Ended {
             status,
             took,
+            lasted,
             told: self.told,
             lines: self.record.at_the_end(),
         }

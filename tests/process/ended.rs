@@ -33,6 +33,8 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     /// How long it took from the last signal, or else from the start.
     pub(crate) took: Duration,
+    /// As `took`, from the first signal.
+    pub(crate) lasted: Duration,
     pub(crate) told: Instant,
     pub(crate) lines: Vec<Line>,
 }
@@ -156,6 +158,19 @@ impl Ended {
         self.check(
             self.took >= least,
             format_args!("expected its end after {least:?} or later"),
+        )
+    }
+
+    /// As [`Ended::not_before`], from the first signal: how long the tests take to send the next one
+    /// does not matter.
+    #[track_caller]
+    pub(crate) fn lasts(&self, least: Duration) -> &Self {
+        self.check(
+            self.lasted >= least,
+            format_args!(
+                "expected its end {least:?} after the first signal or later, not after {:?}",
+                self.lasted
+            ),
         )
     }
 

@@ -5,7 +5,7 @@ use std::process::{ExitCode, Termination};
 use std::thread;
 use std::time::Duration;
 
-use aiorun::{Flavor, Handle, Phase};
+use aiorun::{Flavor, Handle, Phase, RepeatSignal};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
@@ -16,10 +16,13 @@ use crate::scene::{SINGLE_THREADED, Scene, block, idle, ready};
 
 /// Long enough after the first signal to count as a repeated one.
 const LATER: Duration = Duration::from_millis(700);
-/// Much sooner than a patient budget, and later than an impatient one.
+/// Much sooner than a patient limit, and later than an impatient one.
 const SOON: Duration = Duration::from_secs(12);
 const PATIENT: Duration = Duration::from_secs(60);
+/// And later than the second signal comes, though the machine is busy.
 const IMPATIENT: Duration = Duration::from_secs(3);
+/// What a hook has of the budget.
+const HALF_OF_IT: Duration = Duration::from_secs(2);
 /// What a hook says that comes after everything else.
 const HOOK: &str = "the other hook has run";
 
@@ -49,13 +52,13 @@ const MODES: [(&str, Signal, Effect); 7] = [
 pub(crate) fn register(cases: &mut Cases) {
     cases.every_flavor("while_the_callback_runs", callback, |program| {
         each_mode(program, false, |ended, effect| match effect {
-            Effect::None => is_cut(ended).not_before(IMPATIENT / 2),
+            Effect::None => is_cut(ended).lasts(IMPATIENT),
             _ => is_cut(ended),
         });
     });
     cases.every_flavor("while_tasks_are_awaited", tasks, |program| {
         each_mode(program, false, |ended, effect| match effect {
-            Effect::None => is_cut(ended).not_before(IMPATIENT / 2),
+            Effect::None => is_cut(ended).lasts(IMPATIENT),
             _ => is_cut(ended),
         });
     });
@@ -64,9 +67,7 @@ pub(crate) fn register(cases: &mut Cases) {
     });
     cases.every_flavor("while_a_hook_runs", hook, |program| {
         // Hooks are never cut short.
-        each_mode(program, false, |ended, _| {
-            is_cut(ended).not_before(LATER / 10)
-        });
+        each_mode(program, false, |ended, _| is_cut(ended).lasts(HALF_OF_IT));
     });
     cases.on(
         &SINGLE_THREADED,
@@ -115,11 +116,11 @@ pub(crate) fn register(cases: &mut Cases) {
 /// Tries each mode; what its effect is but for leaving is up to `ends`.
 fn each_mode(program: &Program, hooks_come_first: bool, ends: fn(&Ended, Effect) -> &Ended) {
     for (mode, second, effect) in MODES {
-        let budget = match effect {
+        let limit = match effect {
             Effect::None => IMPATIENT,
             _ => PATIENT,
         };
-        let ended = again(program, mode, second, budget);
+        let ended = again(program, mode, second, limit);
         ended.within(SOON);
         if effect == Effect::Exit {
             ended.exited(128 + second.as_raw()).never_says("AFTER");
@@ -141,15 +142,15 @@ fn is_cut(ended: &Ended) -> &Ended {
 }
 
 /// Stops it, and sends the second signal when it is held up.
-fn again(program: &Program, mode: &str, second: Signal, budget: Duration) -> Ended {
-    let mut child = held_up(program, mode, budget);
+fn again(program: &Program, mode: &str, second: Signal, limit: Duration) -> Ended {
+    let mut child = held_up(program, mode, limit);
     child.signal(second);
     child.finish()
 }
 
 /// A child that is held up for long enough.
-fn held_up(program: &Program, mode: &str, budget: Duration) -> Child {
-    let variant = format!("{mode} {}", budget.as_secs());
+fn held_up(program: &Program, mode: &str, limit: Duration) -> Child {
+    let variant = format!("{mode} {}", limit.as_secs());
     let mut child = program.variant(&variant).start_ready();
     child.signal(Signal::TERM);
     child.wait_for("HELD UP");
@@ -157,13 +158,17 @@ fn held_up(program: &Program, mode: &str, budget: Duration) -> Child {
     child
 }
 
+/// What the parent asks for: a mode, and a limit in seconds.
+fn variant(scene: &Scene) -> (RepeatSignal, Duration) {
+    let (mode, limit) = scene.variant.split_once(' ').expect("a mode and a limit");
+    let limit = limit.parse().expect("a number of seconds");
+    (mode.parse().expect("a mode"), Duration::from_secs(limit))
+}
+
 fn builder(scene: &Scene) -> aiorun::Builder {
-    let (mode, budget) = scene.variant.split_once(' ').expect("a mode and a budget");
-    let budget = Duration::from_secs(budget.parse().expect("a number of seconds"));
+    let (mode, limit) = variant(scene);
     let mut builder = scene.builder();
-    builder
-        .repeat_signal(mode.parse().expect("a mode"))
-        .shutdown_timeout(budget);
+    builder.repeat_signal(mode).shutdown_timeout(limit);
     builder
 }
 
@@ -186,8 +191,20 @@ fn run(builder: &mut aiorun::Builder, phase: Phase, main: impl FnOnce() + Send) 
     exit.report()
 }
 
-fn callback(scene: &Scene) -> ExitCode {
+/// As [`builder`], with the limit for tasks and for jobs: what comes behind them has the time it needs,
+/// however busy the machine is.
+fn step_builder(scene: &Scene) -> aiorun::Builder {
+    let (_, limit) = variant(scene);
     let mut builder = builder(scene);
+    builder
+        .timeout_task_shutdown(limit)
+        .timeout_executor_shutdown(limit)
+        .shutdown_timeout(2 * PATIENT);
+    builder
+}
+
+fn callback(scene: &Scene) -> ExitCode {
+    let mut builder = step_builder(scene);
     builder.shutdown_callback(idle);
     run(&mut builder, Phase::Stopping, || ())
 }
@@ -207,21 +224,21 @@ fn delay(scene: &Scene) -> ExitCode {
 }
 
 fn tasks(scene: &Scene) -> ExitCode {
-    run(&mut builder(scene), Phase::Cancelling, || {
+    run(&mut step_builder(scene), Phase::Cancelling, || {
         aiorun::shutdown_waits_for(idle());
     })
 }
 
 fn jobs(scene: &Scene) -> ExitCode {
-    run(&mut builder(scene), Phase::Draining, || {
+    run(&mut step_builder(scene), Phase::Draining, || {
         aiorun::spawn_blocking(block);
     })
 }
 
 fn hook(scene: &Scene) -> ExitCode {
-    // Whatever the mode, a hook has its time.
+    // Whatever the mode, a hook has its time. That is what is left for the second signal to come in.
     let mut builder = builder(scene);
-    builder.shutdown_timeout(IMPATIENT);
+    builder.shutdown_timeout(2 * HALF_OF_IT);
     run(&mut builder, Phase::Finishing, || {
         aiorun::on_exit("without end", idle());
     })
