@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use aiorun::Handle;
+use aiorun::{Handle, Phase};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
@@ -93,11 +93,15 @@ fn queue(scene: &Scene) -> ExitCode {
         .builder()
         .executor_workers(1)
         .run(async {
+            let handle = Handle::current();
+            // The first holds up the others until they are all that is left.
+            aiorun::spawn_blocking(move || {
+                while handle.phase() < Phase::Draining {
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
             for _ in 0..10 {
-                aiorun::spawn_blocking(|| {
-                    thread::sleep(Duration::from_millis(40));
-                    println!("a job is done");
-                });
+                aiorun::spawn_blocking(|| println!("a job is done"));
             }
             let _farewell = Farewell("main cleaned up");
             ready_and_idle().await;

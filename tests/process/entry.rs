@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::sync::oneshot;
 
 use crate::case::Cases;
 use crate::scene::{Farewell, Scene, block, idle, ready, ready_and_idle};
@@ -289,16 +290,20 @@ fn supervise_stubborn(scene: &Scene) -> ExitCode {
 fn supervise_dropped(scene: &Scene) -> ExitCode {
     runtime(scene).block_on(async {
         let mut builder = aiorun::Builder::new();
+        let (begin, has_begun) = oneshot::channel();
         let first = builder.supervise(async {
             aiorun::on_exit("not for this one", async { println!("the hook ran") });
             aiorun::spawn(async {
                 let _farewell = Farewell("task cleaned up");
+                begin.send(()).unwrap();
                 idle().await;
             });
             idle().await;
         });
-        let first = tokio::time::timeout(Duration::from_millis(100), first).await;
-        println!("dropped: {}", first.is_err());
+        tokio::select! {
+            _ = first => println!("ended by itself"),
+            _ = has_begun => println!("dropped"),
+        }
         // The runtime is free for another one when the first has cleaned up behind itself.
         loop {
             let exit = aiorun::Builder::new().supervise(ready_and_idle()).await;

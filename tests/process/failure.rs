@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::case::Cases;
 use crate::ended::Ended;
-use crate::scene::{Farewell, Scene, idle, ready, ready_and_idle};
+use crate::scene::{Farewell, Scene, idle, outlive, ready, ready_and_idle};
 
 pub(crate) fn register(cases: &mut Cases) {
     in_tasks(cases);
@@ -317,8 +317,10 @@ fn in_error_handler(scene: &Scene) -> ExitCode {
     after(builder.run(async {
         bystanders();
         last_hook();
-        aiorun::spawn_fallible(async { Err::<(), _>("lost and found") });
-        sleep(Duration::from_millis(50)).await;
+        outlive(aiorun::spawn_fallible(async {
+            Err::<(), _>("lost and found")
+        }))
+        .await;
         ready();
     }))
 }
@@ -371,10 +373,7 @@ fn unhandled(scene: &Scene) -> ExitCode {
             finish.send(()).unwrap();
         } else {
             finish.send(()).unwrap();
-            while !task.is_finished() {
-                sleep(Duration::from_millis(1)).await;
-            }
-            drop(task);
+            outlive(task).await;
         }
         idle().await;
     }))
@@ -425,7 +424,10 @@ fn several(scene: &Scene) -> ExitCode {
             aiorun::task("loser")
                 .protected()
                 .spawn_fallible(async move {
-                    sleep(Duration::from_millis(number * 200)).await;
+                    if number > 0 {
+                        // The first one has failed by then.
+                        aiorun::stopping().await;
+                    }
                     Err::<(), _>(format!("number {number}"))
                 });
         }

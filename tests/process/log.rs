@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::case::Cases;
 use crate::child::Program;
 use crate::ended::Ended;
-use crate::scene::{SINGLE_THREADED, Scene, block, idle, ready, ready_and_idle};
+use crate::scene::{SINGLE_THREADED, Scene, block, idle, outlive, ready, ready_and_idle};
 
 pub(crate) fn register(cases: &mut Cases) {
     words(cases);
@@ -154,9 +154,11 @@ fn troubled(scene: &Scene) -> ExitCode {
     builder.timeout_task_shutdown(Duration::from_millis(100));
     builder
         .run(async {
-            aiorun::spawn_fallible(async { Err::<(), _>("nobody cares") });
+            outlive(aiorun::spawn_fallible(async {
+                Err::<(), _>("nobody cares")
+            }))
+            .await;
             aiorun::shutdown_waits_for(idle());
-            sleep(Duration::from_millis(20)).await;
             ready();
         })
         .report()
@@ -202,9 +204,8 @@ fn hostile(scene: &Scene) -> ExitCode {
         .run(async {
             aiorun::on_exit(format!("bad hook {HOSTILE}"), async { idle().await });
             aiorun::task(HOSTILE).protected().spawn(idle());
-            aiorun::task(HOSTILE)
-                .spawn_fallible(async { Err::<(), _>(format!("broken pipe {HOSTILE}")) });
-            sleep(Duration::from_millis(20)).await;
+            let breaks = async { Err::<(), _>(format!("broken pipe {HOSTILE}")) };
+            outlive(aiorun::task(HOSTILE).spawn_fallible(breaks)).await;
             ready();
         })
         .report()

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::case::Cases;
-use crate::scene::{AGES, Farewell, Scene, idle, ready, ready_and_idle};
+use crate::scene::{AGES, Farewell, Scene, idle, outlive, ready, ready_and_idle};
 
 pub(crate) fn register(cases: &mut Cases) {
     signals(cases);
@@ -390,8 +390,7 @@ fn handler(scene: &Scene) -> ExitCode {
     });
     let main = async {
         let _farewell = Farewell("main cleaned up");
-        aiorun::task("first").spawn(async { panic!("it broke") });
-        sleep(Duration::from_millis(20)).await;
+        outlive(aiorun::task("first").spawn(async { panic!("it broke") })).await;
         aiorun::task("second").spawn_fallible(async { Err::<(), _>("it failed") });
         idle().await;
     };

@@ -109,6 +109,13 @@ pub(crate) async fn ready_and_idle() {
     idle().await;
 }
 
+/// Waits for the end of a task, and drops its handle.
+pub(crate) async fn outlive<T>(task: aiorun::JoinHandle<T>) {
+    while !task.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Blocks its thread.
 pub(crate) fn block() {
     thread::sleep(AGES);
