@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use aiorun::Builder;
 use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -69,22 +70,22 @@ fn contents(cases: &mut Cases) {
         child.finish().exited(0).within(MOST);
     });
     cases.once("one_before_the_end_is_printed", busy, |program| {
-        let mut child = program.start_ready();
-        child.signal(Signal::USR1);
         // The kernel may hand over the other one first, and then there is nothing left to tell.
-        thread::sleep(Duration::from_millis(20));
+        let mut child = program.variant("echo").start_ready();
+        child.signal(Signal::USR1);
+        child.wait_for("ASKED 1");
         child.signal(Signal::TERM);
         child.finish().exited(0).within(MOST).says(HEAD);
     });
     cases.once("the_first_of_two_is_printed_to_its_end", busy, |program| {
-        let mut child = program.start_ready();
-        for signal in [Signal::USR1, Signal::USR1, Signal::TERM] {
-            child.signal(signal);
-            thread::sleep(Duration::from_millis(50));
-        }
+        let mut child = program.variant("echo").start_ready();
+        child.signal(Signal::USR1);
+        child.wait_for("running: 4 tasks, 1 blocking job");
+        child.signal(Signal::USR1);
+        child.wait_for("ASKED 2");
+        child.signal(Signal::TERM);
         let ended = child.finish();
         ended.exited(0).within(MOST);
-        ended.says_in_a_line(&["running: 4 tasks, 1 blocking job"]);
         ended.says_in_a_line(&["  task `reader` spawned at tests/process/dump.rs:"]);
     });
 }
@@ -249,6 +250,7 @@ fn dumping(scene: &Scene) -> Builder {
     reason = "that such tasks are counted is the question"
 )]
 fn busy(scene: &Scene) -> ExitCode {
+    let echoes = scene.is("echo");
     let (release, released) = mpsc::channel::<()>();
     let main = async move {
         println!("pid={}", std::process::id());
@@ -267,7 +269,15 @@ fn busy(scene: &Scene) -> ExitCode {
         });
         has_started.await.unwrap();
         aiorun::on_exit("none", async {});
+        // The supervisor has listened for longer, and so has heard of each that is told here.
+        let mut asks = signal(SignalKind::user_defined1()).unwrap();
         ready();
+        if echoes {
+            for number in 1.. {
+                asks.recv().await;
+                println!("ASKED {number}");
+            }
+        }
         aiorun::stopping().await;
         drop(release);
     };
@@ -287,8 +297,7 @@ fn crowd(scene: &Scene) -> ExitCode {
 
 fn stopping(scene: &Scene) -> ExitCode {
     let main = async {
-        let mut finish =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined2()).unwrap();
+        let mut finish = signal(SignalKind::user_defined2()).unwrap();
         aiorun::task("saver").protected().spawn(async move {
             ready();
             aiorun::stopping().await;
