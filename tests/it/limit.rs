@@ -8,8 +8,8 @@ use aiorun::task::Kind;
 use aiorun::{Builder, Exit, Flavor, Handle, Phase, RunError, shield};
 
 use crate::trial::{
-    BUDGET, FLAVORS, Log, SHORT, attempt, builder, error_text, forever, give_way, passes, reach,
-    run, spin_until,
+    BUDGET, FLAVORS, Log, SHORT, all_begin, attempt, builder, error_text, forever, give_way,
+    passes, reach, run, spin_until,
 };
 
 /// Whatever thread has spawned them: each has its part of the registry.
@@ -27,7 +27,7 @@ fn the_oldest_that_refused_is_first() {
                 });
                 spawner.join().unwrap();
             }
-            give_way().await;
+            all_begin().await;
             aiorun::stop();
         },
     );
@@ -127,8 +127,9 @@ fn a_cooperative_task_is_never_dropped_before_the_limit() {
                 let _guard = guard;
                 forever().await;
             });
+            let stopped = std::time::Instant::now();
             handle.stop();
-            dropped = Some((std::time::Instant::now(), told));
+            dropped = Some((stopped, told));
         });
         let (stopped, told) = dropped.unwrap();
         assert!(told.recv().unwrap() - stopped >= limit);

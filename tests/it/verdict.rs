@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::request::suspended;
 use crate::trial::{forever, give_way};
 
 static WAITS: AtomicU32 = AtomicU32::new(0);
@@ -153,10 +154,7 @@ fn a_task_that_refuses_is_named_with_its_trace() {
     #[aiorun::test(timeout_task_shutdown = "200ms", flavor = "multi_thread")]
     async fn on_workers() {
         let task = aiorun::task("stubborn").protected().spawn(wait_on());
-        while WAITS.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-        drop(task);
+        suspended(task.id()).await;
     }
     for test in [on_a_thread, in_paused_time, on_workers] {
         let verdict = verdict(test);
