@@ -11,6 +11,7 @@
 //! code is that of a failure when a storm did not hold.
 #![cfg(target_os = "linux")]
 
+mod churn;
 mod crowd;
 mod gauge;
 mod page;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::thread;
 
-use aiorun::{Builder, Flavor, StopReason, catch_cancel, on_exit, shield, spawn, spawn_blocking};
+use aiorun::{
+    Builder, Flavor, StopReason, catch_cancel, group, on_exit, shield, spawn, spawn_blocking,
+};
 use rustix::process::Signal;
 
 use crate::gauge::Reading;
@@ -14,7 +16,8 @@ use crate::storm::{FLAVORS, Storm, Trial, Verdict, size};
 
 pub(crate) const IN_SEQUENCE: Storm = Storm {
     name: "sequence",
-    promise: "A thousand supervisors one after the other leave no thread, no descriptor and no memory behind.",
+    promise: "A thousand supervisors one after the other, each with tasks of four shutdown phases in a group, leave \
+              no thread, no descriptor and no memory behind.",
     scene: sequence,
     check: check_sequence,
 };
@@ -40,14 +43,16 @@ fn one_run(flavor: Flavor) {
     }
     let exit = builder.run(async {
         on_exit("nothing", async {});
+        let part = group("part");
         for number in 0..20 {
-            match number % 4 {
+            match number % 5 {
                 0 => drop(spawn(async {})),
                 1 => drop(spawn(idle())),
                 2 => drop(spawn(async {
                     let _ = catch_cancel(idle()).await;
                     shield(section()).await;
                 })),
+                3 => drop(part.task("later").shutdown_phase(number / 5).spawn(idle())),
                 _ => drop(spawn_blocking(|| {})),
             }
         }

@@ -8,24 +8,25 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aiorun::{cancelled, catch_cancel, shield, shutdown_waits_for, spawn, spawn_blocking, task};
+use aiorun::{Flavor, spawn};
 use fastrand::Rng;
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::sync::oneshot;
-use tokio::task::yield_now;
 
+use crate::churn::{REFUSED, do_something};
 use crate::ended::{Ended, Line, Stream};
 use crate::gauge::Reading;
-use crate::load::{nothing_is_cut, section, tell_sections};
-use crate::scene::{FLAVOR, SCENARIO, Scene, idle};
+use crate::load::{counted, nothing_is_cut, tell_sections};
+use crate::scene::{FLAVOR, SCENARIO, Scene, flavor_name};
 use crate::storm::Verdict::Held;
 use crate::storm::{SEED, SIZE, Storm, Trial, Verdict, number, size};
-use crate::tally::{Token, adds_up, tell};
+use crate::tally::{adds_up, tell};
 
 pub(crate) const STORM: Storm = Storm {
     name: "soak",
     promise: "Minutes of tasks that complete, are cancelled, catch that in scopes of their own, are shielded, \
-              block, panic and are aborted: heap, resident memory, threads and descriptors are flat.",
+              block, panic and are aborted, some of a later shutdown phase, some in groups that are cancelled, shut \
+              down, left half shut down, ended by force and dropped; then a tenth of the time with one thread: \
+              heap, resident memory, threads and descriptors are flat.",
     scene,
     check,
 };
@@ -83,7 +84,7 @@ pub(crate) struct Sample {
     pub(crate) reading: Reading,
 }
 
-/// Of the soak of this run, for its plot.
+/// Of the soak of this run, with all workers, for its plot.
 pub(crate) static TAKEN: Mutex<Vec<Sample>> = Mutex::new(Vec::new());
 
 /// How often each of them has done something.
@@ -91,6 +92,8 @@ static DONE: [AtomicU64; CHURNERS] = [const { AtomicU64::new(0) }; CHURNERS];
 
 fn scene(scene: &Scene) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
+    // Nobody reads the log, but there is one, with a span for each task that has a name.
+    tracing_subscriber::fmt().with_writer(std::io::sink).init();
     let lasts = Duration::from_millis(size());
     let over = Arc::new(AtomicBool::new(false));
     let sampler = thread::spawn({
@@ -119,7 +122,11 @@ fn scene(scene: &Scene) -> ExitCode {
         aiorun::stop();
     });
     sampler.join().expect("it only reads");
-    println!("DONE done={}", done().iter().sum::<u64>());
+    println!(
+        "DONE done={} by_force={}",
+        done().iter().sum::<u64>(),
+        counted(&REFUSED)
+    );
     tell(&exit);
     tell_sections();
     exit.report()
@@ -164,116 +171,42 @@ fn give_up(done: &[u64]) -> ! {
     std::process::exit(1)
 }
 
-async fn do_something(rng: &mut Rng) {
-    let token = Token::new();
-    match rng.u8(..11) {
-        0 => spawn(async { drop(token) }).await.expect("it completes"),
-        1 => drop(spawn(async {
-            yield_now().await;
-            drop(token);
-        })),
-        2 => {
-            let task = spawn(forever(token));
-            if rng.bool() {
-                yield_now().await;
-            }
-            task.cancel();
-            assert!(task.await.expect_err("it never completes").is_cancelled());
-        }
-        3 => {
-            let (entered, all_entered) = oneshot::channel();
-            let task = spawn(scopes(token, entered));
-            all_entered.await.expect("it enters them");
-            task.cancel();
-            assert!(task.await.expect("it catches that"));
-        }
-        4 => {
-            let task = spawn(async move {
-                shield(section()).await;
-                forever(token).await;
-            });
-            yield_now().await;
-            task.cancel();
-            assert!(task.await.expect_err("it never completes").is_cancelled());
-        }
-        5 => spawn_blocking(|| drop(token)).await.expect("it completes"),
-        6 => {
-            let task = spawn(async {
-                let _token = token;
-                yield_now().await;
-                panic!("seen");
-            });
-            assert!(task.await.expect_err("it never completes").is_panic());
-        }
-        7 => drop(task("unseen").spawn(async {
-            let _token = token;
-            panic!("unseen");
-        })),
-        8 => drop(shutdown_waits_for(async {
-            section().await;
-            drop(token);
-        })),
-        9 => {
-            let task = spawn(forever(token));
-            task.abort();
-            assert!(task.await.expect_err("it never completes").is_cancelled());
-        }
-        _ => {
-            let task = task("asks").cooperative().spawn(async {
-                cancelled().await;
-                drop(token);
-            });
-            task.cancel();
-            task.await.expect("it hears of it");
-        }
-    }
-}
-
-async fn forever(token: Token) {
-    idle().await;
-    drop(token);
-}
-
-/// Whether each innermost of its scopes has caught the cancellation. It is to come when all are entered:
-/// of those that are entered while it is pending, the first has it for itself.
-async fn scopes(token: Token, entered: oneshot::Sender<()>) -> bool {
-    let nested = catch_cancel(catch_cancel(idle()));
-    let (one, other, _) = tokio::join!(biased; catch_cancel(idle()), nested, async {
-        entered.send(())
-    });
-    drop(token);
-    one.is_err() && matches!(other, Ok(Err(_)))
-}
-
 fn check(trial: &Trial) -> Verdict {
-    let lasts = trial.extent.soak;
-    let ended = soak(trial, lasts);
+    let whole = trial.extent.soak;
+    let (samples, workers) = play(trial, Flavor::MultiThread, whole);
+    *TAKEN.lock().expect("nobody panics here") = samples;
+    let (_, one_thread) = play(trial, Flavor::CurrentThread, whole / 10);
+    Held(format!("{workers}; with one thread {one_thread}"))
+}
+
+/// What was read meanwhile, and what came of it.
+fn play(trial: &Trial, flavor: Flavor, lasts: Duration) -> (Vec<Sample>, String) {
+    let ended = soak(trial, flavor, lasts);
     adds_up(ended.exited(0));
     nothing_is_cut(&ended, 1);
-    let samples: Vec<_> = ended
-        .lines
-        .iter()
+    ended.figures([("refused", ended.figure("by_force"))]);
+    let samples = ended.lines.iter();
+    let samples: Vec<_> = samples
         .filter_map(|line| Sample::read(&line.text))
         .collect();
-    (*TAKEN.lock().expect("nobody panics here")).clone_from(&samples);
-    let figures = MEASURES.map(|measure| measure.judge(&samples));
-    Held(format!(
-        "{:.1} minutes, {} times something done by {CHURNERS} tasks, {} tasks spawned, {} of them panicked; \
-         medians of the middle and of the last third: {}",
-        lasts.as_secs_f64() / 60.0,
+    let said = format!(
+        "{lasts:?}, {} times something done by {CHURNERS} tasks, {} tasks spawned, {} of them panicked \
+         and {} refused; medians of the middle and of the last third: {}",
         ended.figure("done"),
         ended.figure("spawned"),
         ended.figure("panicked"),
-        figures.join(", ")
-    ))
+        ended.figure("refused"),
+        MEASURES.map(|measure| measure.judge(&samples)).join(", ")
+    );
+    (samples, said)
 }
 
 /// By hand, for it lasts longer than other children may.
-fn soak(trial: &Trial, lasts: Duration) -> Ended {
+fn soak(trial: &Trial, flavor: Flavor, lasts: Duration) -> Ended {
     let program = std::env::current_exe().expect("this executable has a path");
     let mut child = Command::new(program)
         .env(SCENARIO, trial.storm)
-        .env(FLAVOR, "multi_thread")
+        .env(FLAVOR, flavor_name(flavor))
         .env(SIZE, lasts.as_millis().to_string())
         .env(SEED, (trial.seed >> 1).to_string())
         .stdout(Stdio::piped())
