@@ -9,7 +9,8 @@ use futures::FutureExt as _;
 use tokio::sync::oneshot;
 
 use crate::trial::{
-    BUDGET, FLAVORS, Log, SHORT, all_begin, attempt, builder, forever, passes, paused, run,
+    BUDGET, FLAVORS, Log, SHORT, all_begin, attempt, builder, forever, in_one_of_five, passes,
+    paused, run,
 };
 
 fn names(group: &Group) -> Vec<String> {
@@ -255,7 +256,7 @@ fn a_shutdown_spares_the_protected_and_jobs_and_waits_for_them() {
 
 #[test]
 fn who_does_not_end_is_told_with_where_it_is_and_the_program_goes_on() {
-    for flavor in FLAVORS {
+    let a_shutdown = |flavor| {
         let exit = run(&mut builder(flavor), async {
             let group = aiorun::group("g");
             for _ in 0..3 {
@@ -287,6 +288,9 @@ fn who_does_not_end_is_told_with_where_it_is_and_the_program_goes_on() {
         });
         assert_eq!(exit.report.tasks.refused, 4);
         assert!(exit.report.refused.is_empty() && exit.is_success());
+    };
+    for flavor in FLAVORS {
+        in_one_of_five(|| a_shutdown(flavor));
     }
 }
 

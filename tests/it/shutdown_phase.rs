@@ -6,8 +6,8 @@ use aiorun::{Builder, Flavor, Handle, Phase, Signal, catch_cancel, shield};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::trial::{
-    FLAVORS, Log, SHORT, all_begin, attempt, builder, error_text, forever, give_way, passes,
-    paused, reach, run,
+    FLAVORS, Log, SHORT, all_begin, attempt, builder, error_text, forever, give_way,
+    in_one_of_five, passes, paused, reach, run,
 };
 
 /// A task that says when it was cancelled, and a moment later that it has ended.
@@ -176,15 +176,17 @@ fn what_it_spawns_has_its_phase() {
 
 #[test]
 fn one_that_does_not_end_takes_its_share_of_the_time_only() {
+    // In half of it, whose turn comes then has to end, on a busy machine too.
+    const LONG: Duration = Duration::from_millis(1500);
     for flavor in FLAVORS {
         let log = Log::default();
-        let exit = attempt(builder(flavor).timeout_task_shutdown(2 * SHORT), async {
+        let exit = attempt(builder(flavor).timeout_task_shutdown(2 * LONG), async {
             let of_deaf = log.clone();
             aiorun::task("deaf").cooperative().spawn(async move {
                 aiorun::cancelled().await;
                 // The limit is that of all tasks.
                 let left = aiorun::time_left().unwrap();
-                assert!(left > SHORT && left <= 2 * SHORT, "{left:?}");
+                assert!(left > LONG && left <= 2 * LONG, "{left:?}");
                 of_deaf.say("told");
                 forever().await;
             });
@@ -197,7 +199,7 @@ fn one_that_does_not_end_takes_its_share_of_the_time_only() {
         assert_eq!(names, [Some("deaf")]);
         assert_eq!(exit.report.tasks.refused, 1);
         let cancelling = exit.report.phases[2];
-        assert!(cancelling.ended >= cancelling.began + 2 * SHORT);
+        assert!(cancelling.ended >= cancelling.began + 2 * LONG);
     }
 }
 
@@ -220,7 +222,7 @@ fn who_refuses_is_told_with_its_phase() {
 /// Plain tasks whose turn has not come have had no chance to hear of it, and so have not refused.
 #[test]
 fn an_abort_ends_all_phases_at_once() {
-    for flavor in FLAVORS {
+    let an_abort = |flavor| {
         let log = Log::default();
         let exit = attempt(&mut builder(flavor), async {
             aiorun::task("deaf").protected().spawn(forever());
@@ -241,6 +243,9 @@ fn an_abort_ends_all_phases_at_once() {
             (1, 4)
         );
         assert!(exit.report.shutdown_took() < crate::trial::BUDGET / 2);
+    };
+    for flavor in FLAVORS {
+        in_one_of_five(|| an_abort(flavor));
     }
 }
 
