@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use aiorun::task::Kind;
-use aiorun::{Builder, Exit, Flavor, Handle, JoinHandle, RunError, StopReason, UnhandledError};
+use aiorun::{
+    Builder, Exit, Flavor, Handle, JoinHandle, Phase, RunError, StopReason, UnhandledError,
+};
 
-use crate::trial::{FLAVORS, OnDrop, attempt, builder, error_text, forever, give_way, run};
+use crate::trial::{FLAVORS, OnDrop, attempt, builder, error_text, forever, give_way, reach, run};
 
 /// What the handler was told, and how the run ended.
 fn told(flavor: Flavor, main: impl Future<Output = ()>) -> (Vec<UnhandledError>, Exit) {
@@ -244,7 +246,8 @@ fn with_the_option_the_first_is_the_error_and_the_report_has_all() {
     for flavor in FLAVORS {
         let exit = attempt(builder(flavor).stop_on_unhandled_errors(true), async {
             aiorun::shutdown_waits_for(async {
-                aiorun::stopping().await;
+                // Sooner, it could be cancelled before it has begun.
+                reach(Phase::Cancelling).await;
                 drop(fails());
             });
             drop(panics());
@@ -380,8 +383,9 @@ fn a_handler_that_takes_its_time_loses_lines_and_no_time() {
         let _ = released.lock().unwrap().recv();
     });
     let exit = attempt(&mut builder, async {
-        drop(panics());
-        give_way().await;
+        let panics = panics();
+        ended(&panics).await;
+        drop(panics);
         aiorun::stop();
     });
     drop(release);

@@ -175,7 +175,11 @@ fn a_task_that_refuses_is_named_with_its_trace() {
 
 #[test]
 fn a_task_that_is_left_behind_is_named_with_its_thread() {
-    #[aiorun::test(timeout_task_shutdown = "200ms", flavor = "multi_thread")]
+    #[aiorun::test(
+        timeout_task_shutdown = "200ms",
+        flavor = "multi_thread",
+        worker_threads = 2
+    )]
     async fn leaves_a_task() {
         let (say, said) = mpsc::channel();
         // From outside of the runtime, which wakes this test on the worker that is free; from inside it

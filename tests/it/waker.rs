@@ -289,7 +289,9 @@ fn moved_to_another_worker_it_catches() {
         let released = Arc::new(Mutex::new(released));
         for _ in 0..2 {
             let (both, open, released) = (both.clone(), open.clone(), released.clone());
+            let (begin, begun) = mpsc::channel();
             aiorun::spawn(async move {
+                begin.send(()).unwrap();
                 both.wait();
                 if thread::current().id() == home {
                     let _ = released.lock().unwrap().recv();
@@ -297,6 +299,8 @@ fn moved_to_another_worker_it_catches() {
                     open.lock().unwrap().take().unwrap().send(()).unwrap();
                 }
             });
+            // Or a worker takes both, and is held with the other one in its queue.
+            begun.recv().unwrap();
         }
         assert!(was_moved.recv().unwrap(), "to another worker");
         drop(release);

@@ -172,8 +172,10 @@ async fn slow_work() {
 fn cleanup_task(scene: &Scene) -> ExitCode {
     let exit = scene.builder().run(async {
         aiorun::shutdown_waits_for(async {
-            aiorun::stopping().await;
-            sleep(Duration::from_millis(50)).await;
+            // Who is there by then is cancelled.
+            while Handle::current().phase() < Phase::Cancelling {
+                sleep(Duration::from_millis(5)).await;
+            }
             println!("cleanup begins");
             aiorun::spawn(slow_work());
         });
