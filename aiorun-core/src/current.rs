@@ -108,6 +108,12 @@ impl Claim {
         runs.push((id, Arc::clone(run)));
         Some(Self(id))
     }
+
+    /// For good: there are threads of the runtime that nobody waits for any more, and what they still
+    /// run belongs to a run that is over, and to no other.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
 }
 
 impl Drop for Claim {

@@ -219,6 +219,13 @@ impl Run {
         *lock(&self.claim) = Some(claim);
     }
 
+    /// Some of the runtime's threads are left to themselves.
+    pub(crate) fn keep_claim(&self) {
+        if let Some(claim) = lock(&self.claim).take() {
+            claim.keep();
+        }
+    }
+
     /// The end: the runtime may have another supervisor, the registry another run.
     pub(crate) fn abolish(&self) {
         self.registry.set_phase(Phase::Closed);

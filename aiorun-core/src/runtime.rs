@@ -3,7 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, Runtime};
 
@@ -82,11 +82,14 @@ impl UserRuntime {
         }
     }
 
-    /// Drops what is left of the tasks and waits for the runtime's threads, at most `most`.
-    pub(crate) fn close(self, most: Duration) {
+    /// Drops what is left of the tasks and waits for the runtime's threads, at most `most`. Whether all
+    /// of them have ended; tokio does not tell, so one that took all of the time may be there.
+    pub(crate) fn close(self, most: Duration) -> bool {
+        let began = Instant::now();
         match self {
             Self::Shared(runtime) => runtime.shutdown_timeout(most),
             Self::Local(runtime) => runtime.shutdown_timeout(most),
         }
+        began.elapsed() < most
     }
 }

@@ -130,7 +130,9 @@ fn run(
         })),
     };
     run.send(Command::Closing(strays(&run)));
-    runtime.close(most);
+    if !runtime.close(most) {
+        run.keep_claim();
+    }
     run.send(Command::Closed);
     let (exit, panic) = launched.finish(&builder.options);
     builder.main_panic = panic;

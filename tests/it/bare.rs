@@ -3,7 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "bare tasks are the subject")]
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use aiorun::{
     Flavor, Handle, Phase, RunError, cancelled, catch_cancel, checkpoint, is_cancelled, shield,
@@ -498,6 +498,30 @@ fn a_shield_against_the_close_of_the_runtime_is_not_cut() {
         });
         assert_eq!(exit.report.tasks.refused, 0);
         sections.none_was_cut();
+    }
+}
+
+/// The close does not wait for it for ever, and then the run is over, but not for what is left of it.
+#[test]
+fn a_thread_that_is_left_behind_goes_on_in_a_run_that_is_over() {
+    for flavor in FLAVORS {
+        let (release, released) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        passes(&mut builder(flavor), async {
+            let (begin, has_begun) = oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                begin.send(()).unwrap();
+                let _ = released.recv();
+                let shielded = shield(async {}).now_or_never();
+                let task = aiorun::spawn(async { unreachable!("it is too late") });
+                let seen = (is_cancelled(), shielded, task.is_finished());
+                tell.send(seen).unwrap();
+            });
+            has_begun.await.unwrap();
+            aiorun::stop();
+        });
+        drop(release);
+        assert_eq!(told.recv(), Ok((true, None, true)));
     }
 }
 

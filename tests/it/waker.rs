@@ -289,7 +289,7 @@ fn moved_to_another_worker_it_catches() {
         let released = Arc::new(Mutex::new(released));
         for _ in 0..2 {
             let (both, open, released) = (both.clone(), open.clone(), released.clone());
-            let (begin, begun) = mpsc::channel();
+            let (begin, has_begun) = mpsc::channel();
             aiorun::spawn(async move {
                 begin.send(()).unwrap();
                 both.wait();
@@ -300,7 +300,7 @@ fn moved_to_another_worker_it_catches() {
                 }
             });
             // Or a worker takes both, and is held with the other one in its queue.
-            begun.recv().unwrap();
+            has_begun.recv().unwrap();
         }
         assert!(was_moved.recv().unwrap(), "to another worker");
         drop(release);
