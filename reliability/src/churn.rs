@@ -179,7 +179,11 @@ async fn refuses(token: Token) {
     let deaf = group("deaf");
     let task = deaf.task("refuses").cooperative().spawn(forever(token));
     let report = deaf.shutdown(SHORT).await;
-    assert_eq!(report.refused.len(), 1);
+    let tasks = report.tasks;
+    assert_eq!(
+        (report.refused.len(), tasks.spawned, tasks.refused),
+        (1, 1, 1)
+    );
     assert!(task.await.expect_err("it never completes").is_cancelled());
     count(&REFUSED);
 }

@@ -86,6 +86,8 @@ fn check(trial: &Trial) -> Verdict {
             ("reason", 1),
             ("called", 1),
             ("hooked", 1),
+            // And main.
+            ("cancelled", TASKS + 1),
             ("refused", 0),
             ("panicked", 0),
         ]);

@@ -6,13 +6,14 @@ use std::process::{Command, ExitCode, Stdio, Termination as _};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aiorun::{Builder, Flavor, shutdown_waits_for, spawn, spawn_blocking, task};
 use rustix::process::Signal;
 use rustix::stdio::{dup2_stdout, stdout};
 use tokio::time::sleep;
 
+use crate::child::Stderr;
 use crate::load::{nothing_is_cut, section, tell_sections};
 use crate::scene::{Scene, idle, ready};
 use crate::storm::Verdict::{Held, NotPlayed};
@@ -22,19 +23,26 @@ use crate::{crowd, panic, repeat, start, stop};
 
 pub(crate) const STDERR: Storm = Storm {
     name: "stderr",
-    promise: "With standard error closed, warnings and errors are lost and nothing else: same exit code, same \
-              figures.",
+    promise: "With standard error closed, or with nobody left to read it, warnings and errors are lost and nothing \
+              else: same exit code, same figures.",
     scene: complaining,
     check: |trial| {
         each_flavor(|flavor| {
             let program = trial.program(flavor, 0);
-            for program in [program.clone(), program.without_stderr()] {
+            let unheard = program.with_stderr(Stderr::Unheard);
+            for program in [program.clone(), program.without_stderr(), unheard] {
                 let ended = program.stop_by(Signal::TERM);
-                ended.exited(1).figures([("panicked", 1), ("refused", 1)]);
+                ended.exited(1).figures([
+                    ("panicked", 1),
+                    ("failed", 1),
+                    ("refused", 1),
+                    // Main.
+                    ("cancelled", 1),
+                ]);
                 adds_up(&ended);
             }
         });
-        Held("a panic, an error and a refused task, open and closed".to_owned())
+        Held("a panic, an error and a refused task, open, closed and unheard".to_owned())
     },
 };
 
@@ -243,25 +251,47 @@ pub(crate) const SUSPENDED: Storm = Storm {
     check: check_suspended,
 };
 
-/// With a budget of a second, of which it needs a fifth.
+/// Of the tasks, of which they need a fifth.
+const LIMIT: Duration = Duration::from_millis(900);
+
+/// Is dropped by the close of the runtime, which takes a moment so.
+struct Last;
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        println!("CLOSING");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn slow(scene: &Scene) -> ExitCode {
     let exit = scene
         .builder()
         .shutdown_timeout(Duration::from_secs(1))
+        .timeout_task_shutdown(LIMIT)
         .run(async {
             for _ in 0..100 {
                 let token = Token::new();
                 shutdown_waits_for(async {
                     aiorun::stopping().await;
-                    sleep(Duration::from_millis(200)).await;
+                    sleep(LIMIT / 5).await;
                     drop(token);
                 });
             }
+            stray(Last);
             ready();
             idle().await;
         });
     tell(&exit);
     exit.report()
+}
+
+#[expect(clippy::disallowed_methods, reason = "what nobody cancels or awaits")]
+fn stray(owned: Last) {
+    tokio::spawn(async {
+        idle().await;
+        drop(owned);
+    });
 }
 
 fn check_suspended(trial: &Trial) -> Verdict {
@@ -270,8 +300,13 @@ fn check_suspended(trial: &Trial) -> Verdict {
         let mut child = trial
             .program(FLAVORS[usize::from(number % 2 == 1)], 0)
             .start_ready();
+        let told = Instant::now();
         child.signal(Signal::TERM);
-        thread::sleep(Duration::from_micros(rng.u64(..250_000)));
+        if number % 4 < 2 {
+            thread::sleep(Duration::from_micros(rng.u64(..250_000)));
+        } else {
+            child.wait_for("CLOSING");
+        }
         child.signal(Signal::STOP);
         // Every third one for longer than its budget and all that comes after it.
         let most = if number % 3 == 0 { 4_000 } else { 400 };
@@ -282,13 +317,15 @@ fn check_suspended(trial: &Trial) -> Verdict {
         // Limits are real time: where they are long over, nobody waits for what is still there.
         let [made, dropped] = ["made", "dropped"].map(|name| ended.figure(name));
         assert!(dropped <= made && made <= dropped + refused, "{ended:?}");
+        let took = ended.line("REPORT").at - told;
+        assert!(refused == 0 || took >= LIMIT, "too early: {ended:?}");
         ended.figures([("ended", ended.figure("spawned"))]);
         ended.exited(i32::from(refused > 0));
         refused
     });
     let some = refused.iter().filter(|refused| **refused > 0).count();
     Held(format!(
-        "{count} programs, {some} of them with tasks that were refused"
+        "{count} programs, half of them stopped as they close; {some} with tasks that were refused"
     ))
 }
 

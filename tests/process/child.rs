@@ -51,6 +51,8 @@ pub(crate) struct Program {
 pub(crate) enum Stderr {
     /// To us.
     Read,
+    /// Into a pipe whose reader is gone.
+    Unheard,
     /// Into a pipe that is full, and that nobody reads.
     Full,
     /// Into a pipe that is full, and of which somebody takes a little now and then, for some seconds.
@@ -167,6 +169,10 @@ impl Program {
         let mut command = self.command();
         let unread = match self.stderr {
             Stderr::Read => None,
+            Stderr::Unheard => {
+                drop(full_pipe(&mut command));
+                None
+            }
             Stderr::Full => Some(full_pipe(&mut command)),
             Stderr::Slow => {
                 drain_slowly(full_pipe(&mut command));

@@ -1,7 +1,7 @@
 //! The registry without a runtime: slots are reserved, polled, cancelled and freed by hand.
 
 use std::sync::atomic::AtomicUsize;
-use std::task::Wake;
+use std::task::{Context, Wake};
 
 use super::*;
 use crate::kept::keep;
@@ -229,6 +229,40 @@ fn all_are_marked_before_the_first_is_woken() {
     }
     bench.cancel_all();
     assert_eq!(witness.1.load(SeqCst), slots.len());
+}
+
+/// Those who share it are tasks of the runtime, and between two turns of one the woken are polled.
+#[test]
+fn a_walk_wakes_everybody_and_at_most_so_many_in_a_turn() {
+    const TASKS: usize = 40 * CHUNK;
+    let bench = Bench::new();
+    let (alarm, waker) = alarm();
+    for _ in 0..TASKS {
+        let (slot, _) = bench.task(Kind::Async, 0);
+        assert_eq!(slot.attend(&waker), Verdict::Poll);
+    }
+    bench.registry.set_phase(Phase::Cancelling);
+    bench.registry.request_all(None);
+    let (walk, turns) = (bench.registry.walk(), AtomicUsize::new(0));
+    assert_eq!((walk.share(1), walk.share(8)), (1, 2));
+    let mut walkers = vec![
+        Box::pin(walk.wake_attentive(&turns)),
+        Box::pin(walk.wake_attentive(&turns)),
+    ];
+    let mut cx = Context::from_waker(Waker::noop());
+    while !walkers.is_empty() {
+        walkers.retain_mut(|walker| {
+            let before = alarm.count();
+            let polled = walker.as_mut().poll(&mut cx);
+            assert!(
+                alarm.count() - before <= 128,
+                "a worker's queue has room for 256"
+            );
+            polled.is_pending()
+        });
+    }
+    assert_eq!(alarm.count(), TASKS);
+    assert_eq!(turns.load(Relaxed), TASKS / 128);
 }
 
 /// Whose children are cancelled with it while tasks are being cancelled.
