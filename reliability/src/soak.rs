@@ -236,9 +236,12 @@ fn soak(trial: &Trial, flavor: Flavor, lasts: Duration) -> Ended {
             }
         }
     }
+    let status = child.wait().expect("it is ours");
+    let took = told.elapsed();
     Ended {
-        status: child.wait().expect("it is ours"),
-        took: told.elapsed(),
+        status,
+        took,
+        lasted: took,
         told,
         lines,
     }

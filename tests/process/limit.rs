@@ -127,7 +127,7 @@ fn full_pipes(cases: &mut Cases) {
         stuck_thread,
         |program| {
             let program = program.variant("block");
-            for stderr in [Stderr::Full, Stderr::FullSocket] {
+            for stderr in [Stderr::Full, Stderr::FullSocket, Stderr::Unheard] {
                 let ended = program.with_stderr(stderr).stop_by(Signal::TERM);
                 ended.exited(STUCK).within(MOST);
             }
