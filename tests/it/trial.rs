@@ -183,6 +183,17 @@ pub(crate) fn spin_until(handle: &Handle, phase: Phase) {
     }
 }
 
+/// Waits on this thread, which is no worker, until a task has begun, though another one holds a worker.
+///
+/// One more may have looked for work in vain and be about to sleep when the task comes. tokio does not
+/// wake it then, for the first is awake, and will look. So it is rung for.
+pub(crate) fn ring_until(has_begun: &mpsc::Receiver<()>) {
+    let runtime = tokio::runtime::Handle::current();
+    while has_begun.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
+        runtime.spawn(async {});
+    }
+}
+
 /// Lets everybody else have a turn, many times.
 pub(crate) async fn give_way() {
     for _ in 0..50 {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::request::{By, caught, requested, requested_after, suspended, ways};
 use crate::trial::{
-    FLAVORS, Log, builder, checked, forever, on_a_runtime, passes, paused, reach, run,
+    FLAVORS, Log, builder, checked, forever, on_a_runtime, passes, paused, reach, ring_until, run,
 };
 
 #[test]
@@ -300,7 +300,7 @@ fn moved_to_another_worker_it_catches() {
                 }
             });
             // Or a worker takes both, and is held with the other one in its queue.
-            has_begun.recv().unwrap();
+            ring_until(&has_begun);
         }
         assert!(was_moved.recv().unwrap(), "to another worker");
         drop(release);

@@ -2,19 +2,19 @@
 
 use std::io::Write as _;
 use std::process::{ExitCode, Termination};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use aiorun::Flavor;
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::oneshot;
 
 use crate::case::Cases;
 use crate::child::Stderr;
 use crate::ended::Ended;
 use crate::scene::{
-    AGES, Farewell, SINGLE_THREADED, Scene, block, idle, ready, ready_and_idle, spin,
+    AGES, Farewell, SINGLE_THREADED, Scene, block, idle, ready, ready_and_idle, ring_until, spin,
 };
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -302,15 +302,14 @@ fn stuck_workers(scene: &Scene) -> ExitCode {
     let spins = scene.is("spin");
     let stops = !scene.is("wait");
     after(limited(scene).run(async move {
-        // One after the other: a worker takes whatever is ready into its own queue, and once it is stuck,
-        // what is there waits until another worker happens to look.
+        // One after the other: a worker takes whatever is ready into its own queue, and is stuck with it.
         for number in 0..2 {
-            let (begin, has_begun) = oneshot::channel();
+            let (begin, has_begun) = mpsc::channel();
             aiorun::task(format!("hog {number}")).spawn(async move {
                 begin.send(()).unwrap();
                 if spins { spin() } else { block() }
             });
-            has_begun.await.unwrap();
+            ring_until(&has_begun);
         }
         ready();
         if stops {

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::process::{ExitCode, Termination};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -107,6 +108,17 @@ pub(crate) async fn idle() {
 pub(crate) async fn ready_and_idle() {
     ready();
     idle().await;
+}
+
+/// Waits on this thread, which is no worker, until a task has begun, though another one holds a worker.
+///
+/// One more may have looked for work in vain and be about to sleep when the task comes. tokio does not
+/// wake it then, for the first is awake, and will look. So it is rung for.
+pub(crate) fn ring_until(has_begun: &mpsc::Receiver<()>) {
+    let runtime = tokio::runtime::Handle::current();
+    while has_begun.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
+        runtime.spawn(async {});
+    }
 }
 
 /// Waits for the end of a task, and drops its handle.

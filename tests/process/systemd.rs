@@ -5,18 +5,17 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{ExitCode, Termination};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use aiorun::Flavor;
 use rustix::process::Signal;
-use tokio::sync::oneshot;
 
 use crate::case::Cases;
 use crate::child::{Child, Program};
 use crate::namespace::{only_child, unshare};
-use crate::scene::{Scene, block, idle, ready, ready_and_idle};
+use crate::scene::{Scene, block, idle, ready, ready_and_idle, ring_until};
 
 /// What the manager asks for by these variables.
 const SOCKET: &str = "NOTIFY_SOCKET";
@@ -375,26 +374,25 @@ fn two_runs(scene: &Scene) -> ExitCode {
 fn stuck(scene: &Scene) -> ExitCode {
     let mut builder = scene.builder();
     builder.shutdown_timeout(Duration::from_secs(1));
-    let threads = if scene.flavor == Flavor::MultiThread {
-        2
-    } else {
-        1
-    };
-    let main = async {
+    let has_workers = scene.flavor == Flavor::MultiThread;
+    let main = async move {
         aiorun::ready();
-        for _ in 1..threads {
-            let (begin, has_begun) = oneshot::channel();
+        if has_workers {
+            for _ in 0..2 {
+                let (begin, has_begun) = mpsc::channel();
+                aiorun::spawn(async move {
+                    begin.send(()).unwrap();
+                    block();
+                });
+                ring_until(&has_begun);
+            }
+            ready();
+        } else {
             aiorun::spawn(async {
-                begin.send(()).unwrap();
+                ready();
                 block();
             });
-            has_begun.await.unwrap();
         }
-        // Where there is one thread, nobody gets any further from here on.
-        aiorun::spawn(async {
-            ready();
-            block();
-        });
         idle().await;
     };
     builder.run(main).report()
