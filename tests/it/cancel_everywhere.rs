@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aiorun::testing::{CancelAtEveryAwait, Trial, Way, cancel_at_every_await};
-use aiorun::{Flavor, Handle, cancelled, catch_cancel, shield};
+use aiorun::{Flavor, Handle, Phase, cancelled, catch_cancel, shield};
 use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::trial::{
     FLAVORS, OnDrop, attempt, builder, error_text, forever, on_a_runtime, passes, paused,
+    spin_until,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -767,6 +768,27 @@ fn a_stop_before_its_end_is_a_failure() {
         assert_eq!(
             (exit.report.tasks.spawned, exit.report.tasks.cancelled),
             (2, 2)
+        );
+    }
+}
+
+/// Which cancels the run too, and nobody else has.
+#[test]
+fn a_stop_between_a_poll_of_main_and_that_of_a_run_is_a_failure() {
+    for flavor in FLAVORS {
+        let exit = attempt(&mut builder(flavor), async {
+            let stops = async {
+                yield_now().await;
+                aiorun::stop();
+                spin_until(&Handle::current(), Phase::Cancelling);
+            };
+            let everywhere = cancel_at_every_await(async || forever().await);
+            tokio::join!(biased; stops, everywhere.into_future());
+        });
+        let said = error_text(&exit);
+        assert!(
+            said.contains("before it was through with all awaits"),
+            "{said}"
         );
     }
 }

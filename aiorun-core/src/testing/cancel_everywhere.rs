@@ -432,7 +432,12 @@ impl<T> Series<'_, T> {
             )
         })?;
         if output.is_none() && !struck {
-            return Err(self.says(format_args!("a run was cancelled by somebody else")));
+            let why = if run.is_stopping() {
+                STOPPED
+            } else {
+                "a run was cancelled by somebody else"
+            };
+            return Err(self.says(format_args!("{why}")));
         }
         let trial = Trial {
             output,
@@ -523,7 +528,11 @@ async fn go_alone<T>(mut series: Series<'_, T>) {
             ended = Some(series.go(&run).await);
         })
         .await;
-    if let Some(Err(report)) = ended {
+    if let Some(Err(mut report)) = ended {
+        // One of them may be why.
+        for failure in &exit.report.failures {
+            report = format!("{report}\n{failure}");
+        }
         panic!("{report}");
     }
     judge(&exit);
@@ -532,6 +541,8 @@ async fn go_alone<T>(mut series: Series<'_, T>) {
         "`cancel_at_every_await` at {place}: a run has stopped the program"
     );
 }
+
+const STOPPED: &str = "the program was stopped before it was through with all awaits";
 
 /// A series that has not come to its end. When the program is stopped its future is dropped; that is not to
 /// look as if nothing had been found.
@@ -551,9 +562,8 @@ impl Drop for Unfinished<'_> {
             location: self.place,
             kind: Kind::Local,
         };
-        let problem = "the program was stopped before it was through with all awaits";
         self.run.failed(&origin, Problem::Unread);
-        self.run.unhandled(origin, Problem::Failed(problem.into()));
+        self.run.unhandled(origin, Problem::Failed(STOPPED.into()));
     }
 }
 
