@@ -88,10 +88,12 @@ impl Program {
         program
     }
 
-    /// An example of this package.
+    /// An example of this package, started by what `AIORUN_UNDER` says, if that is set.
     pub(crate) fn example(path: PathBuf, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
+        let under = std::env::var("AIORUN_UNDER").unwrap_or_default();
         Self {
+            before: under.split_whitespace().map(str::to_owned).collect(),
             arguments,
             ..Self::new(path)
         }
